@@ -1,0 +1,114 @@
+"""Compiles the Cython parts of the renderer in place: `python -m renderer.build`.
+
+Does nothing when the compiled files are newer than their sources and were built for this Python.
+Exit codes: 0 built or up to date, 2 something is missing or the compilation failed (one line says what to do).
+"""
+
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+REPOSITORY = PACKAGE.parent
+
+
+class BuildError(RuntimeError):
+    """The renderer cannot be compiled; the message says what to install."""
+
+
+def sources() -> list[Path]:
+    """The Cython files of this package."""
+    return sorted(PACKAGE.glob("*.pyx"))
+
+
+def compiled(source: Path) -> Path:
+    """Where the compiled form of a source lies, for this Python."""
+    return source.with_name(source.stem + sysconfig.get_config_var("EXT_SUFFIX"))
+
+
+def outdated() -> list[Path]:
+    """The sources that have no compiled form for this Python, or an older one."""
+    return [
+        source
+        for source in sources()
+        if not compiled(source).exists() or compiled(source).stat().st_mtime < source.stat().st_mtime
+    ]
+
+
+def check_compiler() -> None:
+    """Raises BuildError when the C compiler or Python's headers are missing."""
+    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+    if shutil.which(command) is None:
+        raise BuildError(f"the C compiler '{command}' is missing; install it: sudo apt install gcc libc6-dev")
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.exists():
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise BuildError(
+            f"{header} is missing; install Python's headers: sudo apt install python3-dev (or python{version}-dev)"
+        )
+
+
+def build(stale: list[Path]) -> None:
+    """Compiles the given sources. Raises BuildError."""
+    check_compiler()
+    try:
+        from Cython.Build import cythonize
+        from Cython.Compiler.Errors import CompileError as TranslationError
+        from setuptools import Distribution, Extension
+        from setuptools.command.build_ext import build_ext
+        from setuptools.errors import BaseError, CompileError, LinkError
+    except ImportError as error:
+        raise BuildError(f"{error.name} is missing; install it: pip install -r requirements.txt") from None
+
+    work = REPOSITORY / "build"
+    # No contraction to fused multiply-add: the rasteriser's error-free sums rely on plain IEEE operations.
+    extensions = [
+        Extension(
+            f"renderer.{source.stem}",
+            [str(source.relative_to(REPOSITORY))],
+            extra_compile_args=["-O3", "-ffp-contract=off"],
+        )
+        for source in stale
+    ]
+    before = Path.cwd()
+    os.chdir(REPOSITORY)
+    try:
+        modules = cythonize(extensions, build_dir=str(work / "c"), quiet=True, force=True)
+        command = build_ext(Distribution({"name": "renderer", "ext_modules": modules}))
+        command.build_temp, command.build_lib = str(work / "temporary"), str(work / "library")
+        command.ensure_finalized()
+        command.run()
+        for source in stale:
+            built = work / "library" / "renderer" / compiled(source).name
+            aside = compiled(source).with_name(f".{built.name}.{os.getpid()}")
+            shutil.copyfile(built, aside)
+            os.replace(aside, compiled(source))
+    except TranslationError:
+        raise BuildError("Cython could not translate the renderer; its messages are above") from None
+    except OSError as error:
+        raise BuildError(f"cannot write {error.filename}: {error.strerror}") from None
+    except (BaseError, CompileError, LinkError) as error:
+        raise BuildError(f"the C compiler failed ({str(error).splitlines()[0]}); its messages are above") from None
+    finally:
+        os.chdir(before)
+
+
+def main() -> int:
+    """Brings the compiled files up to date; returns the exit code."""
+    stale = outdated()
+    if not stale:
+        return 0
+    print(f"compiling the renderer ({', '.join(source.name for source in stale)})", flush=True)
+    try:
+        build(stale)
+    except BuildError as error:
+        print(f"renderer.build: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

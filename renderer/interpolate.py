@@ -1,0 +1,25 @@
+"""Values at vertices (or texture coordinates), carried to the pixels of a rasterisation."""
+
+import numpy as np
+
+from renderer.rasterize import Fragments
+
+
+def interpolate(attributes: np.ndarray, faces: np.ndarray, fragments: Fragments) -> np.ndarray:
+    """Attributes [V, C] of the corners faces [F, 3], interpolated to [H, W, C]; 0 where there is nothing.
+
+    The result has the attributes' floating-point type. Raises ValueError when the shapes do not fit.
+    """
+    attributes, faces = np.asarray(attributes), np.asarray(faces)
+    if attributes.ndim != 2 or attributes.dtype.kind != "f":
+        raise ValueError(f"attributes are {attributes.dtype} of shape {attributes.shape}; floats [V, C] are needed")
+    covered = fragments.face_ids >= 0
+    ids = fragments.face_ids[covered]
+    if len(ids) and ids.max() >= len(faces):
+        raise ValueError(f"the fragments name face {ids.max()} but there are {len(faces)} faces; pass the same faces")
+    corners = faces[ids]
+    weights = fragments.barycentrics[covered].astype(attributes.dtype, copy=False)
+    values = sum(attributes[corners[:, corner]] * weights[:, corner, None] for corner in range(3))
+    result = np.zeros((*fragments.face_ids.shape, attributes.shape[1]), dtype=attributes.dtype)
+    result[covered] = values
+    return result

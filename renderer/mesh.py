@@ -1,0 +1,157 @@
+"""Triangle meshes with texture coordinates, their normals, and OBJ files."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+UV_SLACK = 1e-3
+
+
+class MeshError(ValueError):
+    """A mesh, or the file of one, that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh with its own faces for texture coordinates, as in OBJ.
+
+    vertices [V, 3] float64, camera space. faces [F, 3] int32, into vertices. uvs [T, 2] float64, u to the right and
+    v up, 0..1. uv_faces [F, 3] int32, into uvs: corner k of face f has texture coordinate uvs[uv_faces[f, k]].
+    Arrays of other number types are converted. Raises MeshError naming the first bad value.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    uvs: np.ndarray
+    uv_faces: np.ndarray
+
+    def __post_init__(self):
+        if np.size(self.uvs) == 0 or np.size(self.uv_faces) == 0:
+            raise MeshError("the mesh has no texture coordinates; unwrap it (OBJ: 'vt' lines and 'f v/vt ...')")
+        for name, columns in (("vertices", 3), ("uvs", 2)):
+            object.__setattr__(self, name, _positions(getattr(self, name), name, columns))
+        for name, into in (("faces", "vertices"), ("uv_faces", "uvs")):
+            object.__setattr__(self, name, _indices(getattr(self, name), name, into, len(getattr(self, into))))
+        if len(self.faces) != len(self.uv_faces):
+            raise MeshError(f"there are {len(self.faces)} faces but {len(self.uv_faces)} uv_faces; one each is needed")
+        outside = np.flatnonzero((self.uvs < -UV_SLACK).any(1) | (self.uvs > 1 + UV_SLACK).any(1))
+        if len(outside):
+            raise MeshError(f"uvs[{outside[0]}] is {self.uvs[outside[0]].tolist()}; 0..1 is needed (one texture, no tiles)")
+
+
+def _positions(values, name, columns):
+    try:
+        array = np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise MeshError(f"{name} are not numbers; [N, {columns}] is needed") from None
+    if array.ndim != 2 or array.shape[1] != columns or len(array) == 0:
+        raise MeshError(f"{name} have shape {array.shape}; [N, {columns}] with N > 0 is needed")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise MeshError(f"{name}[{bad[0]}] is {array[bad[0]].tolist()}; finite numbers are needed")
+    return array
+
+
+def _indices(values, name, into, count):
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != 3 or len(array) == 0:
+        raise MeshError(f"{name} are {array.dtype} of shape {array.shape}; integers [F, 3] with F > 0 are needed")
+    bad = np.flatnonzero(((array < 0) | (array >= count)).any(axis=1))
+    if len(bad):
+        raise MeshError(f"{name}[{bad[0]}] is {array[bad[0]].tolist()}; indices 0..{count - 1} into {into} are needed")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Normals [F, 3] of faces [F, 3] as wound, as long as twice the face's area (zero for a degenerate face)."""
+    first, second, third = (vertices[faces[:, corner]] for corner in range(3))
+    return np.cross(second - first, third - first)
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals [V, 3] of vertices [V, 3]: the mean of the adjoining faces' normals, weighted by their areas.
+
+    Zero where no face of positive area adjoins or where the normals cancel.
+    """
+    weighted = face_normals(vertices, faces)
+    corners = faces.ravel()
+    sums = np.stack(
+        [np.bincount(corners, np.repeat(weighted[:, axis], 3), minlength=len(vertices)) for axis in range(3)], axis=1
+    )
+    return normalised(sums)
+
+
+def normalised(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., 3] at unit length; those without length remain zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+
+def load_mesh(path) -> Mesh:
+    """Reads the `v`, `vt` and `f` lines of an OBJ file; all else is passed over.
+
+    Polygons become fans of triangles; negative (relative) indices are understood. Raises MeshError naming the file,
+    and the line where one is at fault.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ").split("\n")
+    except OSError as error:
+        raise MeshError(f"{path}: cannot be read ({error.strerror})") from None
+    vertices, uvs, faces, uv_faces = [], [], [], []
+    for number, line in enumerate(lines, start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            if words[0] == "v":
+                x, y, z = words[1:4]
+                vertices.append((float(x), float(y), float(z)))
+            elif words[0] == "vt":
+                u, v = words[1:3]
+                uvs.append((float(u), float(v)))
+            elif words[0] == "f":
+                corners = [_corner(word, len(vertices), len(uvs)) for word in words[1:]]
+                if len(corners) < 3:
+                    raise ValueError
+                for second, third in pairwise(corners[1:]):
+                    faces.append((corners[0][0], second[0], third[0]))
+                    uv_faces.append((corners[0][1], second[1], third[1]))
+        except LookupError:
+            raise MeshError(f"{path}: line {number}: '{line.strip()}' has no texture coordinates; f v/vt ... is needed") from None
+        except ValueError:
+            raise MeshError(f"{path}: line {number}: '{line.strip()[:60]}' is not a valid '{words[0]}' line") from None
+    if not faces:
+        raise MeshError(f"{path}: holds no faces; an OBJ file with v, vt and f lines is needed")
+    try:
+        return Mesh(np.array(vertices), np.array(faces), np.array(uvs), np.array(uv_faces))
+    except MeshError as error:
+        raise MeshError(f"{path}: {error}") from None
+
+
+def _corner(word, vertex_count, uv_count):
+    """0-based (vertex, uv) of an OBJ corner `v/vt` or `v/vt/vn`; LookupError when it names no texture coordinate."""
+    parts = word.split("/")
+    if len(parts) < 2 or not parts[1]:
+        int(parts[0])
+        raise LookupError
+    vertex, uv = int(parts[0]), int(parts[1])
+    if vertex == 0 or uv == 0:
+        raise ValueError
+    return (vertex - 1 if vertex > 0 else vertex_count + vertex), (uv - 1 if uv > 0 else uv_count + uv)
+
+
+def save_mesh(mesh: Mesh, path, material_file: str | None = None, material: str | None = None) -> None:
+    """Writes an OBJ file that load_mesh reads back exactly.
+
+    material_file: name of the .mtl file beside it (`mtllib`); material: name of the material in it (`usemtl`).
+    """
+    lines = [f"mtllib {material_file}"] if material_file else []
+    lines += [f"v {x!r} {y!r} {z!r}" for x, y, z in mesh.vertices.tolist()]
+    lines += [f"vt {u!r} {v!r}" for u, v in mesh.uvs.tolist()]
+    lines += [f"usemtl {material}"] if material else []
+    corners = np.stack([mesh.faces, mesh.uv_faces], axis=2).reshape(-1, 6) + 1
+    lines += ["f {}/{} {}/{} {}/{}".format(*corner) for corner in corners.tolist()]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,87 @@
+"""Which face is seen at each pixel, and where on it: by the camera, or flat in the texture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from renderer.camera import Camera
+from renderer.kernels import rasterize_homogeneous
+from renderer.mesh import Mesh
+
+MAXIMUM_SIZE = 16384
+MAXIMUM_COORDINATE = 1e30
+
+
+class RasterizeError(ValueError):
+    """Geometry or an image size that cannot be rasterised."""
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What a rasterisation found at each pixel of an H x W image.
+
+    face_ids [H, W] int32: 0-based, -1 = nothing. barycentrics [H, W, 3] float32: of the face's vertices in order,
+    perspective-correct, >= 0, sum 1; 0 = nothing. depth [H, W] float32: z in camera space, inf = nothing.
+    """
+
+    face_ids: np.ndarray
+    barycentrics: np.ndarray
+    depth: np.ndarray
+
+
+def rasterize(mesh: "Mesh | tuple[np.ndarray, np.ndarray]", camera: Camera) -> Fragments:
+    """The nearest face at every pixel centre of the camera's image.
+
+    mesh: a Mesh or a pair (vertices [V, 3] in camera space, faces [F, 3] integers). Both orientations are drawn.
+    A centre on a shared edge belongs to exactly one of its faces (top-left rule, exact); at equal depth (float32)
+    the lowest face id wins; degenerate faces and what lies behind the camera (z <= 0) draw nothing, faces that are
+    partly behind it are drawn where they are in front. Raises RasterizeError.
+    """
+    vertices, faces = (mesh.vertices, mesh.faces) if isinstance(mesh, Mesh) else mesh
+    vertices, faces = _checked(vertices, faces, 3, "vertices")
+    return _draw(camera.homogeneous(vertices), faces, camera.height, camera.width)
+
+
+def rasterize_uv(uvs: np.ndarray, uv_faces: np.ndarray, height: int, width: int) -> Fragments:
+    """The face at every texel centre of a height x width texture; where islands overlap, the lowest face id.
+
+    uvs [T, 2] (v up), uv_faces [F, 3]. The barycentrics are affine and the depth of covered texels is 0.
+    Raises RasterizeError.
+    """
+    uvs, uv_faces = _checked(uvs, uv_faces, 2, "uvs")
+    positions = np.stack([uvs[:, 0] * width, (1 - uvs[:, 1]) * height, np.ones(len(uvs))], axis=1)
+    fragments = _draw(positions, uv_faces, height, width)
+    fragments.depth[fragments.face_ids >= 0] = 0
+    return fragments
+
+
+def _checked(positions, faces, columns, name):
+    try:
+        positions = np.asarray(positions, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise RasterizeError(f"{name} are not numbers; [N, {columns}] is needed") from None
+    faces = np.asarray(faces)
+    if positions.ndim != 2 or positions.shape[1] != columns:
+        raise RasterizeError(f"{name} have shape {positions.shape}; [N, {columns}] is needed")
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
+        raise RasterizeError(f"faces are {faces.dtype} of shape {faces.shape}; integers [F, 3] are needed")
+    if not np.isfinite(positions).all():
+        row = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+        raise RasterizeError(f"{name}[{row}] is {positions[row].tolist()}; finite numbers are needed")
+    if faces.size and (faces.min() < 0 or faces.max() >= len(positions)):
+        bad = int(faces.min()) if faces.min() < 0 else int(faces.max())
+        raise RasterizeError(f"a face names {name}[{bad}]; there are {len(positions)}, counted from 0")
+    return positions, np.ascontiguousarray(faces, dtype=np.int32)
+
+
+def _draw(positions, faces, height, width):
+    for name, size in (("height", height), ("width", width)):
+        if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
+            raise RasterizeError(f"the image's {name} is {size!r}; 1 to {MAXIMUM_SIZE} pixels are needed")
+    if positions.size and np.abs(positions).max() > MAXIMUM_COORDINATE:
+        raise RasterizeError(f"a coordinate reaches {np.abs(positions).max():.3g}; below {MAXIMUM_COORDINATE:g} is needed")
+    face_ids = np.full((height, width), -1, dtype=np.int32)
+    barycentrics = np.zeros((height, width, 3), dtype=np.float32)
+    depth = np.full((height, width), np.inf, dtype=np.float32)
+    rasterize_homogeneous(np.ascontiguousarray(positions), faces, face_ids, barycentrics, depth)
+    return Fragments(face_ids, barycentrics, depth)

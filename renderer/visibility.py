@@ -1,0 +1,154 @@
+"""Where each texel lies on the surface, and how well the photo shows it there."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from renderer.camera import Camera
+from renderer.interpolate import interpolate
+from renderer.mesh import Mesh, normalised, vertex_normals
+from renderer.rasterize import rasterize, rasterize_uv
+
+REFERENCE_TEXTURE = 1024
+RAMP = 3.0
+DEPTH_BUFFER = (1024, 2048)
+STEEPEST = 8.0
+
+
+@dataclass(frozen=True)
+class TexelGeometry:
+    """The surface under each texel of an H x W texture.
+
+    positions [H, W, 3] float32: camera space. normals [H, W, 3] float32: unit, smooth, as wound (see outward_sign).
+    mask [H, W] bool: texels whose centre lies in a UV island; the rest hold 0.
+    """
+
+    positions: np.ndarray
+    normals: np.ndarray
+    mask: np.ndarray
+
+
+def texel_geometry(mesh: Mesh, height: int, width: int) -> TexelGeometry:
+    """The surface under the texel centres of a height x width texture. Raises RasterizeError on absurd sizes."""
+    fragments = rasterize_uv(mesh.uvs, mesh.uv_faces, height, width)
+    positions = interpolate(mesh.vertices, mesh.faces, fragments)
+    normals = normalised(interpolate(vertex_normals(mesh.vertices, mesh.faces), mesh.faces, fragments))
+    return TexelGeometry(positions.astype(np.float32), normals.astype(np.float32), fragments.face_ids >= 0)
+
+
+def visibility(
+    geometry: TexelGeometry,
+    mesh: Mesh,
+    camera: Camera,
+    full_cosine: float = 0.35,
+    zero_cosine: float = 0.15,
+    erosion: float = 2.0,
+) -> np.ndarray:
+    """Confidence [H, W] float32, 0..1, that the photo shows a texel: viewing angle times occlusion.
+
+    The angle's part is a smooth step of the cosine between the outward normal and the direction to the camera: 0 at
+    zero_cosine, 1 at full_cosine. The occlusion's part is 0 where the mesh hides the texel, outside the photo and
+    within `erosion` texels of such places, then rises to 1 over three more (both in texels of a 1024 texture; other
+    sizes in proportion). Outside the islands it is 0. Raises ValueError when the cosines are not in order.
+    """
+    if not -1 <= zero_cosine < full_cosine <= 1 or erosion < 0:
+        raise ValueError(
+            f"zero_cosine {zero_cosine}, full_cosine {full_cosine}, erosion {erosion}: "
+            "-1 <= zero_cosine < full_cosine <= 1 and erosion >= 0 are needed"
+        )
+    confidence = np.zeros(geometry.mask.shape, dtype=np.float32)
+    if not geometry.mask.any():
+        return confidence
+    seen = unoccluded(geometry, mesh, camera)
+    cosines = _view_cosines(geometry)
+    cosines *= _sign(cosines, seen, geometry.mask)
+    step = np.clip((cosines - zero_cosine) / (full_cosine - zero_cosine), 0, 1)
+    angle = step * step * (3 - 2 * step)
+
+    hidden = geometry.mask & ~seen
+    if hidden.any():
+        scale = max(geometry.mask.shape) / REFERENCE_TEXTURE
+        distance = cv2.distanceTransform((~hidden).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # Distances run between centres; the border of the hidden area is half a texel nearer.
+        angle = angle * np.clip((distance - 0.5 - erosion * scale) / (RAMP * scale), 0, 1)
+    confidence[seen] = angle[seen]
+    return confidence
+
+
+def outward_sign(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> float:
+    """1 when the normals as wound point out of the surface, -1 when they point in.
+
+    Outward is the side that the majority of the texels in view, weighted by their cosines, turns to the camera.
+    """
+    return _sign(_view_cosines(geometry), unoccluded(geometry, mesh, camera), geometry.mask)
+
+
+def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarray:
+    """Whether [H, W] each texel lies in front of the camera, inside the photo, and behind no other part of the mesh.
+
+    By a z-buffer of 1024 to 2048 pixels on the longer side. A texel is held against the faces at the four pixels
+    around its projection, each continued as a plane to the texel's exact position: a surface then does not hide
+    itself, whatever its slope, with a tolerance of about a pixel's size on the surface. The four votes are weighted
+    bilinearly, so that the border of an occluder runs between pixels.
+    """
+    buffer = _buffer_camera(camera)
+    face_ids = rasterize(mesh, buffer).face_ids
+    planes = _inverse_depth_planes(mesh, buffer)
+
+    positions = geometry.positions[geometry.mask].astype(np.float64)
+    depth = positions[:, 2]
+    image = buffer.project(positions)
+    inside = ((image >= 0) & (image <= [buffer.width, buffer.height])).all(axis=1)
+    positions, depth, image = positions[inside], depth[inside], image[inside]
+
+    cosines = np.abs(_view_cosines(geometry)[geometry.mask][inside])
+    slopes = np.minimum(np.sqrt(1 - np.minimum(cosines, 1) ** 2) / np.maximum(cosines, 1e-6), STEEPEST)
+    pixel = depth / min(buffer.fx, buffer.fy)
+    tolerance = pixel * (0.5 + 0.5 * slopes)
+
+    corner = np.floor(image - 0.5).astype(np.int64)
+    fraction = image - 0.5 - corner
+    votes = np.zeros(len(depth))
+    for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        columns = np.clip(corner[:, 0] + right, 0, buffer.width - 1)
+        rows = np.clip(corner[:, 1] + below, 0, buffer.height - 1)
+        faces = face_ids[rows, columns]
+        plane = planes[faces]
+        at_pixel = plane[:, 0] * (columns + 0.5) + plane[:, 1] * (rows + 0.5) + plane[:, 2]
+        at_texel = plane[:, 0] * image[:, 0] + plane[:, 1] * image[:, 1] + plane[:, 2]
+        # A face seen edge-on is not continued further than its slope over a pixel can reasonably reach.
+        reach = STEEPEST * pixel / depth**2
+        nearest = np.clip(at_texel, at_pixel - reach, at_pixel + reach)
+        free = (faces < 0) | (nearest * (depth - tolerance) <= 1)
+        weight = np.where(right, fraction[:, 0], 1 - fraction[:, 0]) * np.where(below, fraction[:, 1], 1 - fraction[:, 1])
+        votes += weight * free
+    visible = np.zeros(len(inside), dtype=bool)
+    visible[inside] = votes > 0.5
+    result = np.zeros(geometry.mask.shape, dtype=bool)
+    result[geometry.mask] = visible
+    return result
+
+
+def _view_cosines(geometry):
+    """Cosine [H, W] between the normal as wound and the direction to the camera, which sits at the origin."""
+    return -np.einsum("hwc,hwc->hw", geometry.normals, normalised(geometry.positions))
+
+
+def _sign(cosines, seen, mask):
+    chosen = seen if seen.any() else mask
+    return 1.0 if cosines[chosen].sum(dtype=np.float64) >= 0 else -1.0
+
+
+def _buffer_camera(camera):
+    longest = max(camera.width, camera.height)
+    scale = min(max(longest, DEPTH_BUFFER[0]), DEPTH_BUFFER[1]) / longest
+    return camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+
+
+def _inverse_depth_planes(mesh, camera):
+    """Coefficients (a, b, c) [F, 3] of each face's plane as 1/z = a x + b y + c in the image."""
+    first, second, third = (camera.homogeneous(mesh.vertices)[mesh.faces[:, corner]] for corner in range(3))
+    normals = np.cross(first, second) + np.cross(second, third) + np.cross(third, first)
+    volumes = np.einsum("fc,fc->f", first, np.cross(second, third))[:, None]
+    return np.divide(normals, volumes, out=np.zeros_like(normals), where=volumes != 0)
