@@ -1,0 +1,105 @@
+"""Which pixels of the crop show the face itself: no hair, hat, collar, hand or background in front of the mesh.
+
+No parser network comes with the wheels we may use, so this asks what a parser would be asked of skin: does it look like
+the skin of this person under this light? The colour of the sure skin (cheeks, nose, chin, between the brows) is fitted
+as a function of the surface normal, log colour over the nine second-order spherical harmonics (Ramamoorthi and Hanrahan
+2001), and predicted for the whole face. What differs much and is joined to the face's outline is not the face; eyes,
+brows, lips and shadows inside the face are never joined to it.
+"""
+
+import cv2
+import numpy as np
+from skimage.filters import apply_hysteresis_threshold
+
+from renderer.interpolate import interpolate
+from renderer.light import spherical_harmonics
+from renderer.mesh import normalised, vertex_normals
+from renderer.rasterize import rasterize
+
+WORKING_PUPIL_DISTANCE = 100.0  # px; the size at which the photo is examined
+BLUR = 1.5  # px there: single hairs and pores are no evidence
+SURE, POSSIBLE = 1.8, 1.0  # difference at which a place is foreign by itself, or when joined to such a place
+DARKER, DARKER_BELOW, BRIGHTER, HUE = 0.45, 0.9, 0.5, 0.3  # natural log units that make a difference of 1; below: beards
+SAFE_COSINE, RIM = 0.7, 0.45  # where the surface is seen more obliquely, the differences above shrink to this share
+OWN_COSINE = 0.4  # eyes and nose are the face's own, but where seen more obliquely background shows beside them
+USUAL = 0.6  # nine tenths of most people's skin differ less than this from their own fit
+BORDER, FADING = 0.03, 0.09  # of the pupil distance: what is foreign has a soft edge and casts a shadow
+
+
+def face_mask(crop, reconstruction, pupil_distance):
+    """crop: uint8 [H, W, 3] RGB, what the camera sees; pupil_distance in metres of the reconstruction's mesh.
+    Returns uint8 [H, W]: 255 where the crop shows the face (outside the mesh too, where nothing is examined), 0 where
+    something else is in front of it, rising in between."""
+    camera, mesh = reconstruction.camera, reconstruction.mesh
+    distance = np.median(mesh.vertices[:, 2])
+    scale = WORKING_PUPIL_DISTANCE / (camera.fx * pupil_distance / distance)
+    size = max(round(camera.width * scale), 8), max(round(camera.height * scale), 8)
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    fragments = rasterize(mesh, camera.resized(*size))
+    inside = fragments.face_ids >= 0
+    normals = interpolate(vertex_normals(mesh.vertices, mesh.faces), mesh.faces, fragments)
+    rays = normalised(interpolate(mesh.vertices, mesh.faces, fragments))
+    facing = np.abs((normals * rays).sum(-1))
+    normals = normals @ reconstruction.head_to_camera[:3, :3]
+    uvs = interpolate(mesh.uvs, mesh.faces, fragments)
+    colours = np.log(cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), BLUR) + 0.05)
+
+    skin = inside & _sure_skin(uvs)
+    if np.count_nonzero(skin) < 100:
+        return np.full(crop.shape[:2], 255, np.uint8)
+    light = _robust_fit(spherical_harmonics(normals[skin]), colours[skin])
+    difference = np.where(inside[..., None], colours - spherical_harmonics(normals) @ light, 0)
+    brightness = difference.mean(-1)
+    hue = np.linalg.norm(difference - brightness[..., None], axis=-1)
+    darker = np.where(uvs[..., 1] > 0.5, DARKER, DARKER_BELOW)
+    score = np.hypot(np.where(brightness < 0, -brightness / darker, brightness / BRIGHTER), hue / HUE)
+    # Towards the silhouette the mesh may lie beside the face: less is needed to call a place background.
+    score = score / np.clip(facing / SAFE_COSINE, RIM, 1)
+    # Deeply lined or freckled skin differs from itself.
+    score = score / max(1.0, np.percentile(score[skin], 90) / USUAL)
+    own = _own_features(uvs) & (facing > OWN_COSINE)
+    foreign = apply_hysteresis_threshold(np.where(inside & ~own, score, 0), POSSIBLE, SURE)
+
+    _, labels = cv2.connectedComponents(foreign.astype(np.uint8), connectivity=8)
+    rim = inside & (cv2.erode(inside.astype(np.uint8), np.ones((5, 5)), borderValue=0) == 0)
+    joined = np.unique(labels[rim & foreign])
+    foreign = np.isin(labels, joined[joined > 0])
+    distance = cv2.distanceTransform((~foreign).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    mask = 255 * np.clip((distance / WORKING_PUPIL_DISTANCE - BORDER) / FADING, 0, 1).astype(np.float32)
+    if not foreign.any():
+        mask[:] = 255
+    mask = cv2.resize(mask, (camera.width, camera.height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(np.round(mask), 0, 255).astype(np.uint8)
+
+
+# Places in the template's UV layout (u, v in 0..1, v up).
+
+
+def _own_features(uvs):
+    """Eyes with brows, nose and mouth: they differ from skin and are the face all the same."""
+    u, v = uvs[..., 0], uvs[..., 1]
+    eyes = (np.abs(np.abs(u - 0.5) - 0.2) < 0.115) & (np.abs(v - 0.73) < 0.1)
+    middle = (np.abs(u - 0.5) < 0.19) & (np.abs(v - 0.43) < 0.25)
+    return eyes | middle
+
+
+def _sure_skin(uvs):
+    u, v = uvs[..., 0], uvs[..., 1]
+    centre = ((u - 0.5) / 0.26) ** 2 + ((v - 0.5) / 0.34) ** 2 < 1
+    eyes = (np.abs(np.abs(u - 0.5) - 0.2) < 0.13) & (np.abs(v - 0.69) < 0.1)
+    brows = (np.abs(v - 0.79) < 0.07) & (np.abs(u - 0.5) > 0.08)
+    mouth = ((u - 0.5) / 0.2) ** 2 + ((v - 0.31) / 0.11) ** 2 < 1
+    nostrils = ((u - 0.5) / 0.13) ** 2 + ((v - 0.46) / 0.05) ** 2 < 1
+    return centre & ~eyes & ~brows & ~mouth & ~nostrils
+
+
+def _robust_fit(basis, colours, ridge=0.02, rounds=5):
+    """Least squares with Cauchy weights. basis [N, 9], colours [N, 3] -> [9, 3]."""
+    penalty = ridge * len(basis) * np.diag([0.0] + [1.0] * (basis.shape[1] - 1))
+    weights = np.ones(len(basis))
+    for _ in range(rounds):
+        weighted = basis * weights[:, None]
+        light = np.linalg.solve(weighted.T @ basis + penalty, weighted.T @ colours)
+        residual = np.abs(colours - basis @ light).sum(1)
+        weights = 1 / (1 + (residual / max(1.5 * np.median(residual), 1e-6)) ** 2)
+    return light

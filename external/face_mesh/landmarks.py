@@ -1,0 +1,81 @@
+"""The 468 points of MediaPipe Face Mesh for a face whose place in the photo is roughly known."""
+
+import os
+from functools import cache
+
+import cv2
+import numpy as np
+
+from external.quiet import quiet_native_output
+
+POINTS = 468
+CROP_SIZES = (640, 384, 1024)  # px; sides of the square shown to the network, tried in order until one is understood
+CROP_MARGINS = (0.5, 1.0, 0.25)  # of the box's longer side, on each side
+
+
+@cache
+def _network():
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_native_output():
+        from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    # Several faces: the crop of one may show its neighbour, and the wanted one is chosen by its eyes.
+    # A low confidence is right because another detector has already found a face here.
+    return FaceMesh(static_image_mode=True, refine_landmarks=True, max_num_faces=4, min_detection_confidence=0.2)
+
+
+def find_landmarks(photo, box, points):
+    """Face Mesh points of one face.
+
+    photo: uint8 [H, W, 3], RGB. box: (left, top, width, height) px. points: [5, 2] px, first the two eyes, then nose and
+    mouth corners as seen in the image: the result must agree with them to half the distance between the eyes.
+    Returns float64 [468, 3]: x, y in px of the photo (pixel centres at +0.5) and relative depth in the same unit, smaller
+    nearer, zero near the head's centre; or None where the network sees no such face.
+    """
+    left, top, width, height = box
+    centre = np.array([left + width / 2, top + height / 2])
+    spacing = np.linalg.norm(points[0] - points[1])
+    mouth = (points[3] + points[4]) / 2
+    reach = max(spacing, np.linalg.norm(mouth - (points[0] + points[1]) / 2))
+    for margin in CROP_MARGINS:
+        side = max(width, height) * (1 + 2 * margin)
+        for size in CROP_SIZES:
+            scale = size / side
+            to_crop = np.array([[scale, 0, size / 2 - 0.5 - scale * (centre[0] - 0.5)],
+                                [0, scale, size / 2 - 0.5 - scale * (centre[1] - 0.5)]])  # fmt: skip
+            crop = _reduced_crop(photo, to_crop, size, scale)
+            with quiet_native_output():
+                found = _network().process(crop).multi_face_landmarks or ()
+            candidates = []
+            for face in found:
+                normalised = np.array([(p.x, p.y, p.z) for p in face.landmark[:POINTS]])
+                result = normalised * side
+                result[:, :2] += centre - side / 2
+                error = np.linalg.norm(_key_points(result)[:, :2] - points, axis=1).max() / reach
+                if np.isfinite(result).all() and error < 0.5:
+                    candidates.append((error, result))
+            if candidates:
+                return min(candidates, key=lambda candidate: candidate[0])[1]
+    return None
+
+
+def _reduced_crop(photo, to_crop, size, scale):
+    """The square crop, low-passed first where it shrinks the photo (warpAffine alone would alias)."""
+    if scale < 0.7:
+        factor = 2 ** int(np.ceil(np.log2(0.7 / scale)))
+        height, width = photo.shape[:2]
+        reduced = (max(width // factor, 1), max(height // factor, 1))
+        photo = cv2.resize(photo, reduced, interpolation=cv2.INTER_AREA)
+        ratio = np.array([width / reduced[0], height / reduced[1]])
+        to_crop = to_crop.copy()
+        to_crop[:, 2] += to_crop[:, :2] @ (0.5 * ratio - 0.5)
+        to_crop[:, :2] = to_crop[:, :2] * ratio
+    return cv2.warpAffine(photo, to_crop, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _key_points(landmarks):
+    """[5, 3] in MTCNN's order, from the 468: eye centres, nose tip, mouth corners, left and right as in the image."""
+    return np.stack([
+        landmarks[[33, 133]].mean(0), landmarks[[362, 263]].mean(0), landmarks[1], landmarks[61], landmarks[291],
+    ])  # fmt: skip

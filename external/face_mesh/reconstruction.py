@@ -1,0 +1,66 @@
+"""Mesh and camera from the 468 points of a photo.
+
+Face Mesh gives image positions and a relative depth, no camera. We place the head DISTANCE away, at the scale of a mean
+adult distance between the pupils, with the principal point at the face's centre, and carry every point out along its
+own ray: whatever the true lens was, the camera reproduces the detected positions exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from external.face_mesh.template import load_template
+from renderer.camera import Camera
+from renderer.mesh import Mesh
+
+DISTANCE = 1.0  # m, between camera and the head's centre
+PUPIL_DISTANCE = 0.063  # m, adult mean
+RIGHT_EYE, LEFT_EYE = (33, 133), (362, 263)  # corners
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    mesh: Mesh  # camera space, metres
+    camera: Camera  # of the crop
+    crop: tuple[int, int, int, int]  # left, top, width, height in the photo
+    head_to_camera: np.ndarray  # [4, 4], rigid
+
+
+def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisions=2):
+    """Mesh, camera and crop for one face.
+
+    landmarks: [468, 3] from `find_landmarks`, px. crop_margin: of the face's longer side, kept around it.
+    Raises ValueError where the face is outside the photo.
+    """
+    template = load_template(subdivisions)
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    centre, reach = (low + high) / 2, (0.5 + crop_margin) * (high - low).max()
+    left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(centre + reach), (photo_width, photo_height)).astype(int)
+    if right - left < 2 or bottom - top < 2:
+        raise ValueError("the face lies outside the photo")
+
+    points = template.positions @ landmarks
+    eyes = landmarks[list(RIGHT_EYE)].mean(0) - landmarks[list(LEFT_EYE)].mean(0)
+    pixels_per_metre = np.linalg.norm(eyes) / PUPIL_DISTANCE
+    focal = DISTANCE * pixels_per_metre
+    depth = DISTANCE + points[:, 2:] / pixels_per_metre
+    if depth.min() < 0.1 * DISTANCE:
+        raise ValueError("the detected points reach behind the camera; they are no face")
+    vertices = np.concatenate([(points[:, :2] - centre) / focal * depth, depth], axis=1)
+    mesh = Mesh(vertices, template.faces, template.uvs, template.faces)
+    camera = Camera(int(right - left), int(bottom - top), focal, focal, centre[0] - left, centre[1] - top)
+    pose = rigid_pose(template.shape, vertices[: len(template.shape)])
+    return Reconstruction(mesh, camera, (int(left), int(top), int(right - left), int(bottom - top)), pose)
+
+
+def rigid_pose(shape, points):
+    """The rotation and translation of the best similarity from shape [N, 3] to points [N, 3] (Umeyama 1991), as [4, 4]."""
+    source, target = shape - shape.mean(0), points - points.mean(0)
+    u, _, vt = np.linalg.svd(target.T @ source)
+    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    scale = np.linalg.norm(target) / np.linalg.norm(source)
+    pose[:3, 3] = points.mean(0) - scale * rotation @ shape.mean(0)
+    return pose

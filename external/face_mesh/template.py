@@ -1,0 +1,33 @@
+"""Our face template: topology and UV layout over the 468 Face Mesh points, made by `make_template`."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from external.face_mesh.landmarks import POINTS
+from external.face_mesh.subdivision import subdivision
+from renderer.mesh import load_mesh
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "data" / "face_template.obj"
+
+
+@dataclass(frozen=True)
+class Template:
+    """The subdivided template. Its positions are `positions @ landmarks`, the first 468 of them the landmarks."""
+
+    shape: np.ndarray  # [468, 3] symmetric mean shape; x to the person's left, y up, z out of the face; eye distance 1
+    positions: np.ndarray  # [V, 468]
+    faces: np.ndarray  # [F, 3]
+    uvs: np.ndarray  # [V, 2], symmetric about u = 0.5
+
+
+@cache
+def load_template(subdivisions):
+    """subdivisions: 0..3, each makes four faces of one. Returns Template."""
+    control = load_mesh(TEMPLATE)
+    positions, faces = subdivision(control.faces, POINTS, subdivisions, interpolating=True)
+    # The layout is not interpolated: through its points the smooth surface would fold at the thin lips.
+    smooth, _ = subdivision(control.faces, POINTS, subdivisions, interpolating=False)
+    return Template(control.vertices, positions, faces, smooth @ control.uvs)
