@@ -1,0 +1,74 @@
+"""The command line that `run.sh`, `python -m pipeline.reconstruct` and `refine.py` share."""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Config, ConfigError, config_name, describe, list_configs, load_config
+from pipeline.photos import PhotoError
+from pipeline.run_folder import RunFolderError
+
+WRONG_USE, SOME_FAILED, ALL_DONE = 2, 1, 0
+_OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=.*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    photos: list[str]  # as given; empty: the sample photos
+    out: Path
+    config: Config
+    config_name: str
+    dry_run: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        print(f"{self.prog}: {message} (--help shows how it is used)", file=sys.stderr)
+        raise SystemExit(WRONG_USE)
+
+
+def parse(argv, description):
+    """Arguments from a command line. Prints and leaves for --help, --list-configs and wrong use (exit code 2)."""
+    parser = _Parser(
+        prog="./run.sh",
+        description=description,
+        usage="%(prog)s [PHOTO | FOLDER]... [-o OUT] [-c CONFIG] [key=value ...]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="settings (key=default, given as key=value or in a YAML file):\n" + describe(),
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="PHOTO | FOLDER", help="photos, or folders of photos; without any, two sample faces"
+    )
+    parser.add_argument("-o", "--out", metavar="OUT", help="folder of the results (default: outputs/<config>)")
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="YAML file, or a name from --list-configs")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and what would be done, and stop")
+    parser.add_argument("--list-configs", action="store_true", help="print the configs there are, and stop")
+    given = parser.parse_intermixed_args(argv)
+    if given.list_configs:
+        for name, comment in list_configs():
+            print(f"{name:<14} {comment}")
+        raise SystemExit(ALL_DONE)
+    overrides = [text for text in given.inputs if _OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    photos = [text for text in given.inputs if text not in overrides]
+    config = load_config(given.config, overrides)
+    name = config_name(given.config)
+    return Arguments(photos, Path(given.out) if given.out else Path("outputs") / name, config, name, given.dry_run)
+
+
+def run_main(main):
+    """Run `main()` -> exit code as a program: users' mistakes are one line each and never a traceback."""
+    try:
+        code = main()
+    except (ConfigError, PhotoError, RunFolderError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = WRONG_USE
+    except KeyboardInterrupt:
+        print("stopped: finished photos are kept, the same command goes on with the rest", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = SOME_FAILED
+    sys.stdout.flush()
+    raise SystemExit(code)

@@ -1,0 +1,167 @@
+"""The initial texture I_C: complete colours from what one photo shows.
+
+A texel the photo does not show takes the colour of its mirror image, moved by the difference in light between the two
+places, and by what is left of a step at the border. What neither side shows is filled smoothly. Seen texels keep the
+photo.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from renderer.dilate import push_pull
+from renderer.light import ODD_IN_X, spherical_harmonics
+
+REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
+LIGHT_BLUR = 6.0  # pores and lashes say nothing about light
+BORDER_BAND = 14.0  # width of the band beside the seen texels in which the step to them is measured
+LOW_FREQUENCIES = 16.0  # what counts as low frequency when a smooth fill is blended in
+SURE_BORDER = 6.0  # over which seen texels at the border gain weight in a fill
+EDGE_BLEND = 8.0  # over which mirrored texels give way to the smooth fill
+OFFSET = 0.05  # of log colours: dark texels are noise
+SEEN = 0.99
+FIT_TEXELS = 20000
+LARGE_YAW = np.deg2rad(55)  # from here on the smooth fill knows too little of the far side to be blended in
+
+
+@dataclass(frozen=True)
+class Completion:
+    """texture [H, W, 3] float32, 0..1. mirrored, smooth [H, W] float32: share of each texel's colour that came from its
+    mirror image and from the smooth fill; the rest is the photo's."""
+
+    texture: np.ndarray
+    mirrored: np.ndarray
+    smooth: np.ndarray
+
+
+def complete(sampled, visibility, mask, normals, settings, yaw=0.0):
+    """Complete a sampled texture.
+
+    sampled: I_S [H, W, 3], 0..1. visibility: [H, W], 0..1. mask: [H, W] bool, texels inside the islands.
+    normals: outward unit normals [H, W, 3] in the head frame (x to the person's left) of a texture that is symmetric
+    about u = 0.5; None where the mesh has no known symmetry: nothing is mirrored then.
+    settings: pipeline.config.CompletionSettings. yaw: radians between face and camera.
+    Returns Completion. Raises ValueError where no texel is seen.
+    """
+    seen = np.where(mask, visibility, 0).astype(np.float32)
+    if not (seen > SEEN).any():
+        raise ValueError("the photo shows no texel of the mesh well enough: check that mesh and camera fit the photo")
+    sampled = np.where(seen[..., None] > 0, sampled, 0).astype(np.float32)
+    unit = max(mask.shape) / REFERENCE_TEXTURE
+    # The outermost seen texels hold a little of what is beside the face; they must not spread it.
+    sure = _ramp_inside(seen > SEEN, SURE_BORDER * unit)
+    if not sure.any():
+        sure = seen
+    if normals is None or settings.method == "smooth":
+        filled = _smooth_fill(sampled, sure, mask)
+        shares = np.where(mask, 1 - seen, 0)
+        return Completion(_blend(filled, sampled, seen), np.zeros_like(seen), shares)
+
+    mirror, mirror_seen = sampled[:, ::-1], seen[:, ::-1] * mask
+    # Where the mirror image is itself badly seen its colours fade out, before the seam to the fill could show.
+    known = _ramp_inside(mirror_seen > SEEN, EDGE_BLEND * unit)
+    mirror = mirror.astype(np.float32)
+    if settings.relight:
+        mirror = _relit(mirror, sampled, seen, mask, normals, settings, unit)
+    mirror = _harmonised(mirror, np.where(known > 0, mirror_seen, 0), sampled, seen, settings, unit)
+
+    both = np.maximum(seen, known)
+    mixed = _blend(mirror, sampled, np.where(both > 0, seen / np.maximum(both, 1e-6), 0))
+    filled = _smooth_fill(mixed, np.maximum(sure, known), mask)
+    if settings.blend > 0 and abs(yaw) < LARGE_YAW:
+        low = _blur(mirror, np.minimum(known, 1), LOW_FREQUENCIES * unit)
+        smooth = _smooth_fill(sampled, sure, mask)
+        smooth = _blur(smooth, mask.astype(np.float32), LOW_FREQUENCIES * unit)
+        mirror = mirror + settings.blend * (smooth - low)
+    unseen = _blend(filled, mirror, known)
+    texture = _blend(unseen, sampled, seen)
+    return Completion(
+        np.where(mask[..., None], np.clip(texture, 0, 1), 0).astype(np.float32),
+        np.where(mask, (1 - seen) * known, 0).astype(np.float32),
+        np.where(mask, (1 - seen) * (1 - known), 0).astype(np.float32),
+    )
+
+
+def _blend(background, foreground, weight):
+    return background + weight[..., None] * (foreground - background)
+
+
+def _blur(values, weights, sigma):
+    """Gaussian mean [H, W, C] of the values where they are known."""
+    size = values.shape[1::-1]
+    step = max(int(sigma / 3), 1)  # a wide Gaussian is as good on a smaller grid
+    small = (max(size[0] // step, 1), max(size[1] // step, 1))
+    total = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
+    summed = cv2.resize(values * weights[..., None], small, interpolation=cv2.INTER_AREA)
+    total = cv2.GaussianBlur(total, (0, 0), sigma / step)
+    summed = cv2.GaussianBlur(summed, (0, 0), sigma / step)
+    means = push_pull(summed / np.maximum(total, 1e-6)[..., None], np.minimum(total * 1e3, 1))
+    return cv2.resize(means, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _smooth_fill(values, weights, mask):
+    return push_pull(values, np.where(mask, weights, 0).astype(np.float32))
+
+
+def _ramp_inside(area, width):
+    """1 deep inside the area, falling to 0 at its border over a width in texels. [H, W] float32."""
+    distance = cv2.distanceTransform(np.pad(area.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    t = np.clip(distance / max(width, 1e-6), 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def _relit(mirror, sampled, seen, mask, normals, settings, unit):
+    """The mirrored colours under the light of the side they go to.
+
+    The light is fitted to the seen texels: log colour over second-order spherical harmonics of the normal. Only the part
+    that is odd in x can differ between a place and its mirror image for a symmetric face.
+    """
+    colours = np.log(_blur(sampled, seen, LIGHT_BLUR * unit) + OFFSET)
+    basis = spherical_harmonics(normals).astype(np.float32)
+    rows, columns = np.nonzero(seen > SEEN)
+    choice = np.linspace(0, len(rows) - 1, min(len(rows), FIT_TEXELS)).astype(int)
+    light = fit_light(basis[rows[choice], columns[choice]], colours[rows[choice], columns[choice]], settings.ridge)
+    odd = list(ODD_IN_X)
+    here = basis[..., odd] @ light[odd]
+    change = np.clip(here - here[:, ::-1], -settings.limit, settings.limit)
+    change = np.where(mask[..., None], change, 0).astype(np.float32)
+    return np.maximum((mirror + OFFSET) * np.exp(change) - OFFSET, 0)
+
+
+def fit_light(basis, colours, ridge, rounds=3):
+    """Robust ridge regression of log colours on spherical harmonics.
+
+    basis [N, 9], colours [N, 3] natural logs; ridge: of the mean square, on all but the constant. Returns [9, 3].
+    """
+    basis, colours = basis.astype(np.float64), colours.astype(np.float64)
+    penalty = ridge * len(basis) * np.diag([0.0] + [1.0] * (basis.shape[1] - 1))
+    weights = np.ones(len(basis))
+    for _ in range(rounds + 1):
+        weighted = basis * weights[:, None]
+        light = np.linalg.solve(weighted.T @ basis + penalty, weighted.T @ colours)
+        residual = np.abs(colours - basis @ light).sum(1)
+        weights = 1 / (1 + (residual / max(2 * np.median(residual), 1e-6)) ** 2)
+    return light
+
+
+def _harmonised(mirror, mirror_seen, sampled, seen, settings, unit):
+    """The mirrored colours without their step to the seen ones.
+
+    In a band beside the border both are known. Their log ratio there is continued smoothly into the unseen texels and
+    fades with the distance from the border.
+    """
+    unseen_distance = cv2.distanceTransform((seen < SEEN).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    seen_distance = cv2.distanceTransform((seen >= SEEN).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    band = np.exp(-0.5 * (seen_distance / (BORDER_BAND / 2 * unit)) ** 2).astype(np.float32)
+    overlap = np.where((seen >= SEEN) & (mirror_seen > SEEN), band, 0).astype(np.float32)
+    if not overlap.any():
+        return mirror
+    sigma = LIGHT_BLUR / 2 * unit
+    both = np.minimum(seen, mirror_seen)
+    there = np.log(np.maximum(_blur(sampled, both, sigma), 0) + OFFSET)
+    here = np.log(np.maximum(_blur(mirror, both, sigma), 0) + OFFSET)
+    step = np.clip(there - here, -settings.limit, settings.limit)
+    step = _blur(step, overlap, LIGHT_BLUR * unit)
+    fading = np.exp(-unseen_distance / (settings.border_decay * unit))[..., None]
+    return np.maximum((mirror + OFFSET) * np.exp(step * fading) - OFFSET, 0).astype(np.float32)

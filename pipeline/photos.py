@@ -1,0 +1,268 @@
+"""Which photos a run is about, what their results are called, and their pixels.
+
+The one place that converts between 8-bit images and floats.
+"""
+
+import importlib.util
+import io
+import re
+import struct
+import unicodedata
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+
+# What OUT itself holds beside the folders of the photos.
+_RESERVED_NAMES = ("config.yaml", "manifest.json", "summary.csv")
+
+# A file name may have 255 bytes; results are made in a folder with a longer name.
+_LONGEST_NAME_BYTES = 180
+
+# What Pillow's decoders raise for damaged files.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, ArithmeticError, MemoryError,
+    RuntimeError, struct.error, zlib.error,
+)  # fmt: skip
+
+_MID_GREY = 128
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be used; the message is one line that names it."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo and the name of its folder of results."""
+
+    path: Path
+    name: str
+
+
+# ---- finding ---------------------------------------------------------------------------------------------------------
+
+
+def find_photos(arguments: Sequence[str | Path]) -> list[Photo]:
+    """Photos named by files and folders, in natural order of their file names.
+
+    A folder is read without its sub-folders; in it, hidden files and files without an image ending are passed over. A
+    photo named twice counts once. Names are the files' stems, made safe as folder names; where stems are equal,
+    `<stem>_<ending>`, and where these are equal too, numbered.
+
+    Raises PhotoError for what does not exist, a file without an image ending, and a folder without photos.
+    """
+    paths = []
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            paths += _photos_in(path)
+        elif not path.exists():
+            raise PhotoError(f"{path} does not exist: give photos, or folders of photos")
+        elif path.suffix.lower() not in IMAGE_ENDINGS:
+            raise PhotoError(f"{path} has no image ending: photos end in {' '.join(IMAGE_ENDINGS)}")
+        else:
+            paths.append(path)
+    unique = {path.absolute(): None for path in paths}
+    ordered = sorted(unique, key=lambda path: (_natural(path.name), _natural(str(path)), str(path)))
+    return [Photo(path, name) for path, name in zip(ordered, _names(ordered), strict=True)]
+
+
+def sample_photos() -> list[Photo]:
+    """Two faces in the public domain that come with installed packages: scikit-image's astronaut, matplotlib's Hopper.
+
+    Found without importing the packages. Raises PhotoError where one is not installed.
+    """
+    places = (("skimage", "data/astronaut.png"), ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"))
+    photos = []
+    for package, place in places:
+        found = importlib.util.find_spec(package)
+        path = Path(found.submodule_search_locations[0]) / place if found else None
+        if path is None or not path.is_file():
+            raise PhotoError(f"the sample photo {place} of the package {package} is missing: name photos of your own")
+        photos.append(Photo(path, path.stem))
+    return photos
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise PhotoError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    photos = [
+        path
+        for path in entries
+        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file()
+    ]
+    if not photos:
+        raise PhotoError(f"the folder {folder} holds no photos (files ending in {' '.join(IMAGE_ENDINGS)})")
+    return photos
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts photo2 before photo10."""
+    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", text).casefold())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """One folder name per photo, different even where upper and lower case are one."""
+    stems = [_safe_name(path.stem) for path in paths]
+    occurrences = Counter(_folded(stem) for stem in stems)
+    names, taken = [], set()
+    unambiguous = [occurrences[_folded(stem)] == 1 and not _is_reserved(stem, occurrences) for stem in stems]
+    taken.update(_folded(stem) for stem, alone in zip(stems, unambiguous, strict=True) if alone)
+    for path, stem, alone in zip(paths, stems, unambiguous, strict=True):
+        if alone:
+            names.append(stem)
+            continue
+        base = name = f"{stem}_{path.suffix.lower().lstrip('.')}"
+        number = 1
+        while _folded(name) in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(_folded(name))
+        names.append(name)
+    return names
+
+
+def _safe_name(stem: str) -> str:
+    """`stem` without what could leave the folder of results, hide in it or be unwritable somewhere; never empty."""
+    kept = "".join("_" if unicodedata.category(c) in ("Cc", "Cs") or c in '/\\:*?"<>|' else c for c in stem)
+    kept = kept.strip().rstrip(".")
+    if kept.startswith("."):
+        kept = "_" + kept[1:]
+    return kept.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore").rstrip(" .") or "photo"
+
+
+def _is_reserved(name: str, occurrences: Counter) -> bool:
+    """Whether the name is that of a file of OUT, or of a further face of another photo of this run."""
+    further_face = re.fullmatch(r"(.+)-face[0-9]+", _folded(name))
+    return _folded(name) in _RESERVED_NAMES or bool(further_face and further_face[1] in occurrences)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_photo(path: str | Path, maximum_megapixels: float = 200.0) -> np.ndarray:
+    """The photo as it is meant to be seen: uint8 [H, W, 3], sRGB.
+
+    Turned upright by its EXIF orientation, converted from its colour profile, grey, palette, CMYK and 16 bits; what is
+    transparent lies over mid-grey. Of several frames the first. Raises PhotoError naming the file.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{path} cannot be read: {error.strerror}") from error
+    if not data:
+        raise PhotoError(f"{path} is empty (0 bytes)")
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata; what makes a photo unusable is raised.
+        warnings.simplefilter("ignore")
+        image = _upright(_decoded(path, data, maximum_megapixels))
+    try:
+        return np.array(_to_srgb(_eight_bit(image, path)))
+    except (ValueError, OSError, MemoryError) as error:
+        if isinstance(error, PhotoError):
+            raise
+        raise PhotoError(f"{path} has colours that cannot be converted to RGB ({image.mode}): {error}") from error
+
+
+def as_float(image: np.ndarray) -> np.ndarray:
+    """uint8 0..255 -> float32 0..1, any shape. Raises TypeError for another dtype."""
+    if image.dtype != np.uint8:
+        raise TypeError(f"as_float takes uint8 images, not {image.dtype}")
+    return image.astype(np.float32) / np.float32(255.0)
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """float 0..1 -> uint8 0..255, rounded, values outside clipped, any shape. Raises ValueError for NaN."""
+    if not np.issubdtype(image.dtype, np.floating):
+        raise TypeError(f"as_bytes takes float images, not {image.dtype}")
+    if np.isnan(image).any():
+        raise ValueError(f"as_bytes got an image with {int(np.isnan(image).sum())} values that are not a number")
+    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def _decoded(path: Path, data: bytes, maximum_megapixels: float) -> Image.Image:
+    Image.init()
+    pillow_limit = Image.MAX_IMAGE_PIXELS
+    try:
+        # Our own limit takes the place of Pillow's, which is lower and warns on the terminal.
+        Image.MAX_IMAGE_PIXELS = None
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        megapixels = image.width * image.height / 1e6
+        if megapixels > maximum_megapixels:
+            raise PhotoError(
+                f"{path} has {image.width} x {image.height} pixels, allowed are {maximum_megapixels:g} megapixels: "
+                "make it smaller"
+            )
+        image.load()
+    except PhotoError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise PhotoError(f"{path} is not an image of a kind that is read ({', '.join(_FORMATS)})") from error
+    except _DECODER_ERRORS as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise PhotoError(f"{path} is damaged or incomplete: {reason}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillow_limit
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:
+        # Damaged EXIF says nothing about the orientation; the pixels are good.
+        return image
+
+
+def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
+    """16-bit grey (Pillow's modes I and I;16...) scaled to 8 bits; Pillow reads 16-bit colours as 8 by itself."""
+    if image.mode == "F":
+        raise PhotoError(f"{path} holds floating-point values of unknown range: save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise PhotoError(f"{path} holds 32-bit values up to {values.max():g}: save it with 8 or 16 bits")
+    scaled = Image.fromarray((values * (255.0 / 65535.0) + 0.5).astype(np.uint8))
+    scaled.info.update(image.info)
+    return scaled
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """RGB in sRGB; transparent parts over mid-grey."""
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("L", "RGB", "CMYK", "LAB"):
+        image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
+    colours = _from_profile(image, profile) if profile or image.mode == "LAB" else image.convert("RGB")
+    if alpha is None:
+        return colours
+    return Image.composite(colours, Image.new("RGB", colours.size, (_MID_GREY,) * 3), alpha)
+
+
+def _from_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Through the colour profile to sRGB; a profile that is damaged or of another kind of colour is passed over."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+        if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(source):
+            return image
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError):
+        return image.convert("RGB")

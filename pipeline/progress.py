@@ -1,0 +1,47 @@
+"""Progress over photos and the steps inside them: a bar with the time left, or plain lines where nobody watches."""
+
+import sys
+
+from tqdm import tqdm
+
+
+class Progress:
+    """One bar for a whole stage, in units of photos. Use as a context."""
+
+    def __init__(self, title, photos):
+        self._bar = tqdm(
+            total=photos,
+            desc=title,
+            unit="photo",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            bar_format="{desc} |{bar}| {n:.1f}/{total} photos, {elapsed} passed, {remaining} left {postfix}",
+        )
+        self._done = 0
+        self._total = photos
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._bar.close()
+
+    def within(self, share, text=""):
+        """share: 0..1 of the present photo that is done."""
+        if not self._bar.disable:
+            self._bar.n = self._done + min(max(share, 0.0), 1.0)
+            self._bar.set_postfix_str(text, refresh=True)
+
+    def photo_done(self, line):
+        """The present photo has come to an end; its line stays on the screen."""
+        self._done += 1
+        self.line(f"[{self._done}/{self._total}] {line}")
+        if not self._bar.disable:
+            self._bar.n = self._done
+            self._bar.refresh()
+
+    def line(self, text):
+        if self._bar.disable:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)

@@ -1,0 +1,132 @@
+"""The reconstruction folder: what passes between a reconstruction and the refinement. A public, versioned contract.
+
+    mesh.obj      v in camera space, vt (v up), f v/vt
+    camera.json   version width height fx fy cx cy; OpenCV axes, pixel centres at +0.5
+    photo.png     what the camera sees, cut out of the original photo pixel for pixel
+    content.png   optional: initial texture
+    mask.png      optional: 255 where the photo shows the meshed object, 0 where something else is in front of it
+    source.json   optional: which system and assets made it; head_to_camera, points, uv_symmetry
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.photos import PhotoError, as_float, read_photo
+from pipeline.run_folder import write_image, write_json
+from renderer.camera import Camera, CameraError, load_camera, save_camera
+from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
+
+SOURCE_VERSION = 1
+
+
+class ReconstructionError(ValueError):
+    """A reconstruction folder that cannot be used; the message is one line naming the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    mesh: Mesh
+    camera: Camera
+    photo: np.ndarray  # uint8 [H, W, 3], RGB
+    mask: np.ndarray | None  # uint8 [H, W]
+    content: np.ndarray | None  # uint8 [h, w, 3]
+    head_to_camera: np.ndarray  # [4, 4] rigid; x to the person's left, y up, z out of the face
+    symmetric: bool  # the UV layout is symmetric about u = 0.5
+    source: dict  # source.json, {} where there is none
+
+
+def is_reconstruction(path):
+    return (Path(path) / "camera.json").is_file() and (Path(path) / "mesh.obj").is_file()
+
+
+def input_files(folder):
+    """The files a refinement of this folder depends on, in a fixed order."""
+    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "source.json")
+    return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+
+
+def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None):
+    """Write a reconstruction into an existing folder. photo: uint8 [H, W, 3]; mask: uint8 [H, W]; source: a dict."""
+    folder = Path(folder)
+    save_mesh(mesh, folder / "mesh.obj")
+    save_camera(camera, folder / "camera.json")
+    write_image(folder / "photo.png", photo)
+    if mask is not None:
+        write_image(folder / "mask.png", mask)
+    if source is not None:
+        write_json(folder / "source.json", {"version": SOURCE_VERSION, **source})
+
+
+def load_reconstruction(folder):
+    """Read and check a reconstruction folder. Returns Reconstruction; raises ReconstructionError."""
+    folder = Path(folder)
+    for name in ("mesh.obj", "camera.json", "photo.png"):
+        if not (folder / name).is_file():
+            raise ReconstructionError(f"{folder} has no {name}; a reconstruction needs mesh.obj, camera.json and photo.png")
+    try:
+        mesh, camera = load_mesh(folder / "mesh.obj"), load_camera(folder / "camera.json")
+        photo = read_photo(folder / "photo.png")
+        content = read_photo(folder / "content.png") if (folder / "content.png").exists() else None
+        mask = read_photo(folder / "mask.png")[..., 0] if (folder / "mask.png").exists() else None
+    except (MeshError, CameraError, PhotoError) as error:
+        raise ReconstructionError(str(error)) from error
+    expected = (camera.height, camera.width)
+    for name, image in (("photo.png", photo), ("mask.png", mask)):
+        if image is not None and image.shape[:2] != expected:
+            raise ReconstructionError(
+                f"{folder / name} is {image.shape[1]} x {image.shape[0]} px, camera.json says {expected[1]} x {expected[0]}"
+            )
+    source = _source(folder / "source.json")
+    pose = source.get("head_to_camera")
+    return Reconstruction(
+        mesh,
+        camera,
+        photo,
+        mask,
+        content,
+        _frontal_pose(mesh) if pose is None else _checked_pose(pose, folder / "source.json"),
+        pose is not None and source.get("uv_symmetry") == "u=0.5",
+        source,
+    )
+
+
+def _source(path):
+    if not path.is_file():
+        return {}
+    try:
+        source = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReconstructionError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(source, dict) or source.get("version", SOURCE_VERSION) != SOURCE_VERSION:
+        raise ReconstructionError(f"{path} must be a JSON object of version {SOURCE_VERSION}")
+    return source
+
+
+def _checked_pose(pose, path):
+    try:
+        pose = np.asarray(pose, dtype=np.float64)
+    except (TypeError, ValueError):
+        pose = np.zeros(0)
+    if pose.shape != (4, 4) or not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-4):
+        raise ReconstructionError(f"{path}: head_to_camera must be a rigid 4 x 4 matrix (rows of numbers)")
+    return pose
+
+
+def _frontal_pose(mesh):
+    """Nothing is known of the head: the camera's axes with y up, at the middle of the mesh."""
+    pose = np.diag([1.0, -1.0, -1.0, 1.0])
+    pose[:3, 3] = mesh.vertices.mean(0)
+    return pose
+
+
+def content_as_texture(content, size):
+    """A given initial texture, uint8 [h, w, 3], resampled to [size, size, 3] float32, 0..1."""
+    image = as_float(content)
+    if image.shape[:2] == (size, size):
+        return image
+    shrinks = min(image.shape[:2]) > size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).clip(0, 1)

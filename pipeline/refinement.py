@@ -1,0 +1,200 @@
+"""One photo, from its reconstruction folder to finished results: unwrap, complete, refine, measure, write."""
+
+import resource
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline.completion import complete
+from pipeline.export import head_mesh, write_glb, write_obj
+from pipeline.metrics import rendering_scores
+from pipeline.photos import as_bytes, as_float
+from pipeline.preview import preview
+from pipeline.reconstruction_folder import ReconstructionError, content_as_texture
+from pipeline.run_folder import write_image, write_json
+from renderer.dilate import dilate
+from renderer.lookup import build_lookup
+from renderer.unwrap import unwrap
+from renderer.visibility import outward_sign, texel_geometry, visibility
+from style_transfer.refine import RenderTarget, refine_texture
+
+VERSION = "1"  # of what this stage writes; raised when the same input gives other results
+SEEN = 0.99  # visibility from which a pixel counts as inside the seen face
+
+
+@dataclass(frozen=True)
+class Textures:
+    """Everything known of a photo's texture before it is refined; all [H, W, ...] float32, 0..1."""
+
+    sampled: np.ndarray  # I_S [H, W, 3], 0 where the photo shows nothing
+    visibility: np.ndarray  # [H, W]
+    mask: np.ndarray  # [H, W] bool, texels inside the islands
+    initial: np.ndarray  # I_C [H, W, 3], complete, continued past the islands
+    shares: dict  # of the islands' area: seen, mirrored, smooth, or given
+
+
+class Clock:
+    """Seconds per part of the work."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextmanager
+    def part(self, name):
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 3)
+
+
+def prepare(reconstruction, config, content=None):
+    """Unwrap the photo and make the initial texture. content: uint8 [h, w, 3] or None. Returns Textures.
+
+    Raises ReconstructionError where mesh, camera and photo do not fit each other.
+    """
+    mesh, camera, size = reconstruction.mesh, reconstruction.camera, config.texture_size
+    geometry = texel_geometry(mesh, size, size)
+    if not geometry.mask.any():
+        raise ReconstructionError("no texel centre lies inside the mesh's UVs: they must cover part of the unit square")
+    settings = config.unwrap
+    seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, settings.erosion)
+    sampled = unwrap(as_float(reconstruction.photo), geometry, camera)
+    if reconstruction.mask is not None and settings.exclude_hair:
+        own = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
+        seen = seen * np.clip(own, 0, 1)
+    sampled = np.where(seen[..., None] > 0, sampled, 0)
+    area = np.count_nonzero(geometry.mask)
+    if content is not None:
+        initial = np.where(geometry.mask[..., None], content_as_texture(content, size), 0)
+        shares = {"given": 1.0}
+        if not (seen > SEEN).any():
+            raise ReconstructionError("the photo shows no texel of the mesh well enough: check that mesh and camera fit it")
+    else:
+        rotation = reconstruction.head_to_camera[:3, :3]
+        normals = None
+        if reconstruction.symmetric:
+            normals = (geometry.normals @ rotation) * outward_sign(geometry, mesh, camera)
+        yaw = np.arctan2(rotation[0, 2], -rotation[2, 2])
+        try:
+            completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
+        except ValueError as error:
+            raise ReconstructionError(str(error)) from error
+        initial = completion.texture
+        shares = {
+            "seen": float(seen[geometry.mask].sum() / area),
+            "mirrored": float(completion.mirrored.sum() / area),
+            "smooth": float(completion.smooth.sum() / area),
+        }
+    return Textures(sampled, seen, geometry.mask, dilate(initial, geometry.mask), shares)
+
+
+def render_targets(reconstruction, textures, config, device):
+    """`targets(h, w)` for `refine_texture`: photo and weights of the pixels that show seen texels, one look-up per size."""
+    camera, photo = reconstruction.camera, reconstruction.photo
+    longest = max(camera.width, camera.height)
+    if longest > config.render.maximum_size:
+        shrink = config.render.maximum_size / longest
+        camera = camera.resized(max(round(camera.width * shrink), 1), max(round(camera.height * shrink), 1))
+        photo = cv2.resize(photo, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    pixels = torch.from_numpy(as_float(photo.reshape(-1, 3)))
+
+    def targets(height, width):
+        lookup = build_lookup(reconstruction.mesh, camera, height, width)
+        seen = cv2.resize(textures.visibility, (width, height), interpolation=cv2.INTER_AREA)
+        weights = pixel_weights(lookup, seen, config.render.silhouette_erosion)
+        return RenderTarget(lookup.to(device), pixels[lookup.pixels].to(device), weights.to(device))
+
+    return targets
+
+
+def pixel_weights(lookup, seen, silhouette_erosion=0.0):
+    """How far each covered pixel [N], 0..1, shows only seen texels, inside the eroded silhouette.
+
+    seen: visibility [h, w] of the look-up's texture size.
+    """
+    shown = torch.from_numpy(lookup.matrix @ seen.reshape(-1).astype(np.float32))
+    silhouette = np.zeros(lookup.height * lookup.width, np.uint8)
+    silhouette[lookup.pixels.numpy()] = lookup.coverage.numpy() > 0.999
+    silhouette = silhouette.reshape(lookup.height, lookup.width)
+    radius = round(silhouette_erosion * max(lookup.height, lookup.width))
+    if radius:
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+        silhouette = cv2.erode(silhouette, kernel, borderValue=1)
+    inside = torch.from_numpy(silhouette.reshape(-1)[lookup.pixels.numpy()].astype(np.float32))
+    return (2 * shown - 1).clamp(0, 1) * inside
+
+
+def refine_photo(folder, reconstruction, config, features, device, content=None, progress=None, extra=None):
+    """Make all results of one photo in an empty folder. Returns the metrics, which are written last.
+
+    features: of `style_transfer`, or None. content: initial texture, uint8 [h, w, 3], or None. progress(share, text).
+    extra: what else metrics.json is to hold (fingerprint). Raises ReconstructionError.
+    """
+    folder, clock = Path(folder), Clock()
+    report = progress or (lambda share, text: None)
+    report(0.0, "unwrap")
+    with clock.part("unwrap_and_complete"):
+        textures = prepare(reconstruction, config, content)
+    torch.manual_seed(config.seed)
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    with clock.part("refine"):
+        as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
+        result = refine_texture(
+            as_tensor(textures.initial),
+            as_tensor(textures.sampled),
+            as_tensor(textures.visibility[..., None]),
+            as_tensor(textures.mask[..., None]),
+            render_targets(reconstruction, textures, config, device),
+            features,
+            config.refine,
+            generator,
+            lambda done, total, losses: report(0.1 + 0.7 * done / total, f"step {done}/{total}"),
+        )
+    refined = result.texture[0].permute(1, 2, 0).cpu().numpy()
+    report(0.8, "write")
+    with clock.part("write"):
+        texture = as_bytes(dilate(refined, textures.mask))
+        write_image(folder / "sampled.png", as_bytes(textures.sampled))
+        write_image(folder / "visibility.png", as_bytes(textures.visibility))
+        write_image(folder / "initial.png", as_bytes(textures.initial))
+        write_image(folder / "texture.png", texture)
+        head = head_mesh(reconstruction.mesh, reconstruction.head_to_camera)
+        write_obj(folder, head, "texture.png")
+        write_glb(folder, head, texture)
+    with clock.part("measure"):
+        scores, overlay, photo = measure(reconstruction, textures, texture)
+        picture = preview(photo, overlay, as_float(texture), head, config.output.preview_size)
+        write_image(folder / "preview.png", picture)
+    metrics = {
+        **scores,
+        "texture_size": config.texture_size,
+        "shares": textures.shares,
+        "losses": result.losses[-1] if result.losses else {},
+        "loss_curve": result.losses,
+        "seconds": {**clock.seconds, "all": round(sum(clock.seconds.values()), 3)},
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "notes": result.notes,
+        **(extra or {}),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def measure(reconstruction, textures, texture):
+    """Scores of the written texture (uint8) at the photo's native resolution, the rendering over the photo, the photo."""
+    size = texture.shape[0]
+    photo = as_float(reconstruction.photo)
+    lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
+    colours = lookup.matrix @ as_float(texture.reshape(-1, 3))
+    weights = pixel_weights(lookup, textures.visibility).numpy()
+    pixels, coverage = lookup.pixels.numpy(), lookup.coverage.numpy()[:, None]
+    overlay, region = photo.reshape(-1, 3).copy(), np.zeros(photo.shape[0] * photo.shape[1], bool)
+    overlay[pixels] += coverage * (colours - overlay[pixels])
+    region[pixels] = weights > SEEN
+    overlay = overlay.reshape(photo.shape)
+    scores = rendering_scores(overlay, photo, region.reshape(photo.shape[:2]))
+    return {"rendering": {**scores, "pixels": int(region.sum())}}, overlay, photo

@@ -1,0 +1,96 @@
+"""Photos of faces to complete, sharp UV textures, on meshes that open in Blender.
+
+Stage 2 of ./run.sh, usable alone: refines the reconstruction folders of OUT that belong to the photos given, or
+reconstruction folders given themselves (mesh.obj, camera.json, photo.png).
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from pipeline.arguments import ALL_DONE, SOME_FAILED, parse, run_main
+from pipeline.config import fingerprint, to_yaml
+from pipeline.photos import PhotoError
+from pipeline.progress import Progress
+from pipeline.run_folder import RunFolder, is_finished, results_fingerprint
+
+
+def main(argv=None):
+    arguments = parse(argv, __doc__)
+    config = arguments.config
+    from pipeline import choices, inputs  # torch takes a second; wrong use should not wait for it
+
+    device = choices.choose_device(config.device)
+    chosen = choices.choose_features(config.refine, device)
+    work = inputs.find_faces(arguments)
+    content = inputs.ContentImages(config.content)
+    if arguments.dry_run:
+        print(to_yaml(config), end="")
+        print(f"refine: {len(work)} faces on {device}, {chosen.why}")
+        for item in work:
+            print(f"  {item.folder} -> {arguments.out / item.name}")
+        return ALL_DONE
+
+    from pipeline.reconstruction_folder import ReconstructionError, input_files, load_reconstruction
+    from pipeline.refinement import VERSION, refine_photo
+
+    failed = 0
+    choices.set_threads(config.threads)
+    with RunFolder(arguments.out) as run, Progress("refine", len(work)) as progress:
+        run.start(
+            "refinement",
+            [item.name for item in work],
+            config_name=arguments.config_name,
+            config_yaml=to_yaml(config),
+            seed=config.seed,
+            device=choices.device_name(device),
+            assets=chosen.assets,
+        )
+        run.manifest["features"] = chosen.why
+        progress.line(f"refine: {len(work)} faces on {device}, {chosen.why}")
+        for item in work:
+            started = time.perf_counter()
+            try:
+                if item.problem:
+                    raise inputs.InputError(item.problem)
+                image, image_path = content.of(item.photo_stem)
+                files = input_files(item.folder) + ([image_path] if image_path else [])
+                mark = results_fingerprint(f"{fingerprint(config)} {chosen.kind}", files, VERSION)
+                if is_finished(run.results(item.name), mark):
+                    run.record(item.name, "skipped")
+                    progress.photo_done(f"{item.name}: finished already with the same settings")
+                    continue
+                reconstruction = load_reconstruction(item.folder)
+                with run.replaced_results(item.name) as folder:
+                    metrics = refine_photo(
+                        folder,
+                        reconstruction,
+                        config,
+                        chosen.extractor(),
+                        device,
+                        reconstruction.content if image is None else image,
+                        progress.within,
+                        {"fingerprint": mark, "features": chosen.kind},
+                    )
+                seconds = time.perf_counter() - started
+                run.record(item.name, "done", seconds=seconds)
+                scores = metrics["rendering"]
+                progress.photo_done(
+                    f"{item.name}: rendering {_shown(scores['psnr'], '.1f')} dB, SSIM {_shown(scores['ssim'], '.4f')}, "
+                    f"{seconds:.1f} s -> {run.results(item.name)}"
+                )
+            except (ReconstructionError, inputs.InputError, PhotoError, FloatingPointError) as error:
+                failed += 1
+                run.record(item.name, "failed", message=str(error), seconds=time.perf_counter() - started)
+                progress.photo_done(f"{item.name}: failed: {error}")
+        run.write_summary()
+    return SOME_FAILED if failed else ALL_DONE
+
+
+def _shown(value, form):
+    return "-" if value is None else format(value, form)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    run_main(lambda: main(sys.argv[1:]))
