@@ -1,0 +1,229 @@
+"""What content and style are compared by: VGG16 hypercolumns (the paper) or raw patches (nothing to obtain).
+
+Both offer `maps(image)`, the dense part, and `columns(maps, rows, columns, nearest)`, the samples [N, C] that the
+losses take. Images are [1, 3, H, W] in -1..1; the first 3 channels of a column are the colour of its texel.
+"""
+
+import hashlib
+import math
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from style_transfer import sampling
+
+VGG16_FILE = "vgg16-397923af.pth"
+VGG16_SOURCE = f"https://download.pytorch.org/models/{VGG16_FILE}"
+# Outputs of ReLU 1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_3 5_3, and the layers before the last of them. 0 is a pooling.
+CAPTURED_LAYERS = (1, 3, 6, 8, 11, 13, 15, 22, 29)
+CONVOLUTIONS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class VGG16Hypercolumns(nn.Module):
+    """Hypercolumns of VGG16 (Simonyan and Zisserman 2015): 3 channels of input and 2176 of nine ReLU layers.
+
+    The network follows the device of the images it is given.
+    """
+
+    # The receptive field (196 texels) reaches everywhere: what is unseen has to be filled, not avoided.
+    reach = 0
+
+    def __init__(self, weights: str | Path):
+        """Args:
+            weights: torchvision's vgg16 state dict; a file with another checksum is used with a warning.
+        Raises:
+            FileNotFoundError: no such file; says where it comes from.
+            ValueError: not a state dict of VGG16; names the first entries that differ.
+        """
+        super().__init__()
+        self.layers = nn.Sequential()
+        channels = 3
+        for width in CONVOLUTIONS:
+            if width:
+                self.layers.append(nn.Conv2d(channels, width, 3, padding=1))
+                self.layers.append(nn.ReLU(inplace=True))
+                channels = width
+            else:
+                self.layers.append(nn.MaxPool2d(2))
+        self.layers.load_state_dict(_read_vgg16(Path(weights), self.layers.state_dict()))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """The normalised input and the captured layers.
+
+        Args:
+            image: [1, 3, H, W], -1..1, H and W at least 16.
+        Returns:
+            10 tensors [1, C, H / 2^k, W / 2^k]; 2179 channels in all.
+        """
+        _check_image(image, smallest=16)
+        if self.mean.device != image.device:
+            self.to(image.device)
+        feature = ((image + 1) / 2 - self.mean) / self.std
+        maps = [feature]
+        for index, layer in enumerate(self.layers):
+            feature = layer(feature)
+            if index in CAPTURED_LAYERS:
+                maps.append(feature)
+        return maps
+
+    def columns(self, maps: list[Tensor], rows: Tensor, columns: Tensor, nearest: bool = False) -> Tensor:
+        """Hypercolumns [N, 2179] at rows, columns [N]; `nearest` rounds down in every layer."""
+        return (sampling.nearest if nearest else sampling.bilinear)(maps, rows, columns)
+
+
+class PatchFeatures:
+    """Raw RGB patches over a Gaussian pyramid: one window per level, the finest first.
+
+    With the default a column holds the 3 x 3 texels around its position, 5 x 5 at half and 7 x 7 at a quarter of the
+    resolution: 249 channels. Windows are gathered at the sampled positions only.
+    """
+
+    def __init__(self, sizes: tuple[int, ...] = (3, 5, 7)):
+        """Args:
+            sizes: width of the window on each level, odd.
+        Raises:
+            ValueError: an even or missing size.
+        """
+        if not sizes or any(size < 1 or size % 2 == 0 for size in sizes):
+            raise ValueError(f"PatchFeatures: got sizes {sizes}, need odd numbers, one per pyramid level")
+        self.sizes = tuple(sizes)
+
+    @property
+    def reach(self) -> int:
+        """How many texels a column looks away from its position, the blur of the pyramid included."""
+        reach, blur = 0.0, 0.0
+        for level, size in enumerate(self.sizes):
+            step = 2**level
+            # Half a texel of rounding below the finest level; four binomial taps reach 1.5 texels of the level above.
+            reach = max(reach, step * (size // 2 + (0.5 if level else 0)) + blur)
+            blur += 1.5 * step
+        return math.ceil(reach)
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """Gaussian pyramid of the image, fine to coarse; a texel of a level lies in the middle of 2 x 2 finer ones.
+
+        Args:
+            image: [1, 3, H, W], -1..1, H and W at least 2^(levels - 1).
+        Returns:
+            One tensor [1, 3, H // 2^k, W // 2^k] per level.
+        """
+        _check_image(image, smallest=2 ** (len(self.sizes) - 1))
+        levels = [image]
+        for _ in self.sizes[1:]:
+            height, width = (length // 2 * 2 for length in levels[-1].shape[2:])
+            levels.append(_Halve.apply(levels[-1][:, :, :height, :width]))
+        return levels
+
+    def columns(self, maps: list[Tensor], rows: Tensor, columns: Tensor, nearest: bool = False) -> Tensor:
+        """Windows around the positions, those that leave the image repeat its border.
+
+        Args:
+            maps: of `maps`.
+            rows, columns: [N], texels of the image, 0 .. H - 1 and 0 .. W - 1.
+            nearest: take the window of the closest texel on each level; bilinear otherwise.
+        Returns:
+            [N, C]; the first 3 channels are the colour at the position itself.
+        """
+        if len(maps) != len(self.sizes) or rows.ndim != 1 or rows.shape != columns.shape:
+            raise ValueError(
+                f"PatchFeatures: got {len(maps)} maps, rows {list(rows.shape)}, columns {list(columns.shape)}, "
+                f"need {len(self.sizes)} maps, [N] and [N]"
+            )
+        rows, columns = rows.to(maps[0].dtype), columns.to(maps[0].dtype)
+        windows = []
+        for level, (feature, size) in enumerate(zip(maps, self.sizes, strict=True)):
+            level_rows = (rows + 0.5) / 2**level - 0.5
+            level_columns = (columns + 0.5) / 2**level - 0.5
+            windows.append(_windows(feature, level_rows, level_columns, size, nearest))
+        return torch.cat(windows, dim=1)
+
+
+class _Halve(torch.autograd.Function):
+    """Half resolution by the binomial kernel [1 3 3 1] / 8, borders repeated; H and W even.
+
+    Its adjoint is bilinear enlargement / 4, on a CPU ten times faster than the backward pass of the convolution.
+    """
+
+    @staticmethod
+    def forward(ctx, image: Tensor) -> Tensor:  # [1, 3, H, W] -> [1, 3, H / 2, W / 2]
+        binomial = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=image.dtype, device=image.device) / 8
+        # A full kernel, zero between different channels: faster than one group per channel.
+        kernel = torch.eye(3, dtype=image.dtype, device=image.device)[:, :, None, None] * (binomial[:, None] * binomial)
+        return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel, stride=2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return F.interpolate(gradient, scale_factor=2, mode="bilinear", align_corners=False) / 4
+
+
+def _windows(feature: Tensor, rows: Tensor, columns: Tensor, size: int, nearest: bool) -> Tensor:
+    """Windows [N, size * size * 3] of a map [1, 3, H, W], the middle texel first."""
+    height, width = feature.shape[2:]
+    top = (rows + 0.5 if nearest else rows).floor()
+    left = (columns + 0.5 if nearest else columns).floor()
+    extra = 0 if nearest else 1
+    around = torch.arange(size + extra, device=feature.device) - size // 2
+    window_rows = (top.long()[:, None] + around).clamp(0, height - 1)
+    window_columns = (left.long()[:, None] + around).clamp(0, width - 1)
+    flat = window_rows[:, :, None] * width + window_columns[:, None, :]
+    # Texels as rows: their gradients come back as rows too, several times faster than as single numbers.
+    window = feature[0].flatten(1).T.contiguous().index_select(0, flat.flatten()).view(*flat.shape, 3)
+    if not nearest:
+        down = (rows - top)[:, None, None, None]
+        right = (columns - left)[:, None, None, None]
+        window = torch.lerp(window[:, :-1], window[:, 1:], down)
+        window = torch.lerp(window[:, :, :-1], window[:, :, 1:], right)
+    window = window.reshape(len(rows), size * size, 3)
+    middle = size * size // 2
+    return torch.cat((window[:, middle : middle + 1], window[:, :middle], window[:, middle + 1 :]), dim=1).flatten(1)
+
+
+def _check_image(image: Tensor, smallest: int) -> None:
+    if image.ndim != 4 or image.shape[:2] != (1, 3) or min(image.shape[2:]) < smallest:
+        raise ValueError(f"features: got image {list(image.shape)}, need [1, 3, H, W] with H and W at least {smallest}")
+
+
+def _read_vgg16(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries "features.*" of a vgg16 state dict, under the names of `wanted`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; download {VGG16_SOURCE} to there")
+    expected = f"need torchvision's VGG16 ({VGG16_SOURCE})"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, IndexError,
+            AttributeError, TypeError, UnicodeDecodeError) as error:  # fmt: skip
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a file of PyTorch weights or damaged ({reason}); {expected}") from error
+    found, problems = {}, []
+    for name, tensor in wanted.items():
+        key = f"features.{name}"
+        given = state.get(key) if isinstance(state, dict) else None
+        if not isinstance(given, Tensor):
+            problems.append(f"{key} is missing")
+        elif given.shape != tensor.shape:
+            problems.append(f"{key} is {list(given.shape)}, not {list(tensor.shape)}")
+        else:
+            found[name] = given
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(f"{path}: not VGG16: {', '.join(problems[:3])}{more}; {expected}")
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    published = VGG16_FILE.removesuffix(".pth").split("-")[1]
+    if not checksum.startswith(published):
+        warnings.warn(
+            f"{path}: SHA-256 starts with {checksum[:8]}, the published file's with {published}; "
+            "used as it is, results will differ from the paper's",
+            stacklevel=3,
+        )
+    return found
