@@ -16,6 +16,8 @@ from renderer.light import ODD_IN_X, spherical_harmonics
 REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
 LIGHT_BLUR = 6.0  # pores and lashes say nothing about light
 BORDER_BAND = 14.0  # width of the band beside the seen texels in which the step to them is measured
+STEP_BLUR = 12.0  # wide enough that a lash or brow at the border does not colour the skin behind it
+STEP_LIMIT = 0.6  # natural log units; more is no difference in light
 LOW_FREQUENCIES = 16.0  # what counts as low frequency when a smooth fill is blended in
 SURE_BORDER = 6.0  # over which seen texels at the border gain weight in a fill
 EDGE_BLEND = 8.0  # over which mirrored texels give way to the smooth fill
@@ -161,7 +163,7 @@ def _harmonised(mirror, mirror_seen, sampled, seen, settings, unit):
     both = np.minimum(seen, mirror_seen)
     there = np.log(np.maximum(_blur(sampled, both, sigma), 0) + OFFSET)
     here = np.log(np.maximum(_blur(mirror, both, sigma), 0) + OFFSET)
-    step = np.clip(there - here, -settings.limit, settings.limit)
-    step = _blur(step, overlap, LIGHT_BLUR * unit)
+    step = np.clip(there - here, -STEP_LIMIT, STEP_LIMIT)
+    step = _blur(step, overlap, STEP_BLUR * unit)
     fading = np.exp(-unseen_distance / (settings.border_decay * unit))[..., None]
     return np.maximum((mirror + OFFSET) * np.exp(step * fading) - OFFSET, 0).astype(np.float32)

@@ -101,19 +101,19 @@ def reconstruct_photo(run, photo, config, mark):
     pixels = read_photo(photo.path)
     digest = hashlib.sha256(photo.path.read_bytes()).hexdigest()
     detect = config.detect
+    detected, usable = 0, []
     for turn in TURNS if detect.try_turned else TURNS[:1]:
         upright = np.ascontiguousarray(np.rot90(pixels, turn))
         faces = detect_faces(upright, detect.minimum_confidence, detect.minimum_size)
-        if faces:
+        detected += len(faces)
+        # What MTCNN takes for a face in a turned photo has no features; another turn may show the true one.
+        landmarks = [find_landmarks(upright, face.box, face.points) for face in faces]
+        usable = [pair for pair in zip(faces, landmarks, strict=True) if pair[1] is not None]
+        if usable:
             break
-    chosen = choose_faces(faces, detect.face)
-    found = []
-    for face in chosen:
-        landmarks = find_landmarks(upright, face.box, face.points)
-        if landmarks is not None:
-            found.append((face, landmarks))
-    if not found:
+    if detected and not usable:
         raise FaceError("a face was detected, but its features were not: it may be too small, blurred, covered or turned away")
+    found = choose_faces(usable, detect.face)
     names = face_names(photo.name, len(found))
     height, width = upright.shape[:2]
     for name, (face, landmarks) in zip(names, found, strict=True):

@@ -25,6 +25,7 @@ from style_transfer.refine import RenderTarget, refine_texture
 
 VERSION = "1"  # of what this stage writes; raised when the same input gives other results
 SEEN = 0.99  # visibility from which a pixel counts as inside the seen face
+HALF_SEEN = 0.8  # visibility below which a pixel's goal is no longer the photo
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Textures:
     visibility: np.ndarray  # [H, W]
     mask: np.ndarray  # [H, W] bool, texels inside the islands
     initial: np.ndarray  # I_C [H, W, 3], complete, continued past the islands
+    goal: np.ndarray  # [H, W, 3], the initial texture with the sampled one over it as far as it is seen
     shares: dict  # of the islands' area: seen, mirrored, smooth, or given
 
 
@@ -89,43 +91,58 @@ def prepare(reconstruction, config, content=None):
             "mirrored": float(completion.mirrored.sum() / area),
             "smooth": float(completion.smooth.sum() / area),
         }
-    return Textures(sampled, seen, geometry.mask, dilate(initial, geometry.mask), shares)
+    initial = dilate(initial, geometry.mask)
+    goal = initial if content is None else dilate(initial + seen[..., None] * (sampled - initial), geometry.mask)
+    return Textures(sampled, seen, geometry.mask, initial, goal, shares)
 
 
 def render_targets(reconstruction, textures, config, device):
-    """`targets(h, w)` for `refine_texture`: photo and weights of the pixels that show seen texels, one look-up per size."""
+    """`targets(h, w)` for `refine_texture`: what the rendering should be, one look-up per texture size.
+
+    That is the photo where they show seen texels, and fades into the rendering of the goal texture where they show
+    half-seen ones: were these to be the photo too, a line would appear where the rendering loss ends.
+    """
     camera, photo = reconstruction.camera, reconstruction.photo
     longest = max(camera.width, camera.height)
     if longest > config.render.maximum_size:
         shrink = config.render.maximum_size / longest
         camera = camera.resized(max(round(camera.width * shrink), 1), max(round(camera.height * shrink), 1))
         photo = cv2.resize(photo, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    pixels = torch.from_numpy(as_float(photo.reshape(-1, 3)))
+    pixels = as_float(photo.reshape(-1, 3))
 
     def targets(height, width):
         lookup = build_lookup(reconstruction.mesh, camera, height, width)
-        seen = cv2.resize(textures.visibility, (width, height), interpolation=cv2.INTER_AREA)
-        weights = pixel_weights(lookup, seen, config.render.silhouette_erosion)
-        return RenderTarget(lookup.to(device), pixels[lookup.pixels].to(device), weights.to(device))
+        seen, goal = (
+            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (textures.visibility, textures.goal)
+        )
+        shown = seen_share(lookup, seen)
+        blended = lookup.matrix @ goal.reshape(-1, 3)
+        sure = np.clip((shown - HALF_SEEN) / (SEEN - HALF_SEEN), 0, 1)[:, None]
+        goal = blended + sure * (pixels[lookup.pixels.numpy()] - blended)
+        weights = (shown > 0) & inside_silhouette(lookup, config.render.silhouette_erosion)
+        as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(device)
+        return RenderTarget(lookup.to(device), as_tensor(goal), as_tensor(weights))
 
     return targets
 
 
-def pixel_weights(lookup, seen, silhouette_erosion=0.0):
-    """How far each covered pixel [N], 0..1, shows only seen texels, inside the eroded silhouette.
+def seen_share(lookup, seen):
+    """How far each covered pixel [N], 0..1, shows seen texels. seen: visibility [h, w] of the look-up's texture size."""
+    return np.clip(lookup.matrix @ seen.reshape(-1).astype(np.float32), 0, 1)
 
-    seen: visibility [h, w] of the look-up's texture size.
-    """
-    shown = torch.from_numpy(lookup.matrix @ seen.reshape(-1).astype(np.float32))
+
+def inside_silhouette(lookup, erosion):
+    """Which covered pixels [N] bool lie inside the silhouette, eroded by a share of the image's longer side."""
+    pixels = lookup.pixels.numpy()
     silhouette = np.zeros(lookup.height * lookup.width, np.uint8)
-    silhouette[lookup.pixels.numpy()] = lookup.coverage.numpy() > 0.999
+    silhouette[pixels] = lookup.coverage.numpy() > 0.999
     silhouette = silhouette.reshape(lookup.height, lookup.width)
-    radius = round(silhouette_erosion * max(lookup.height, lookup.width))
+    radius = round(erosion * max(lookup.height, lookup.width))
     if radius:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+        # The photo's own border is no silhouette.
         silhouette = cv2.erode(silhouette, kernel, borderValue=1)
-    inside = torch.from_numpy(silhouette.reshape(-1)[lookup.pixels.numpy()].astype(np.float32))
-    return (2 * shown - 1).clamp(0, 1) * inside
+    return silhouette.reshape(-1)[pixels] > 0
 
 
 def refine_photo(folder, reconstruction, config, features, device, content=None, progress=None, extra=None):
@@ -190,11 +207,11 @@ def measure(reconstruction, textures, texture):
     photo = as_float(reconstruction.photo)
     lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
     colours = lookup.matrix @ as_float(texture.reshape(-1, 3))
-    weights = pixel_weights(lookup, textures.visibility).numpy()
+    inside = (seen_share(lookup, textures.visibility) > SEEN) & inside_silhouette(lookup, 0.0)
     pixels, coverage = lookup.pixels.numpy(), lookup.coverage.numpy()[:, None]
     overlay, region = photo.reshape(-1, 3).copy(), np.zeros(photo.shape[0] * photo.shape[1], bool)
     overlay[pixels] += coverage * (colours - overlay[pixels])
-    region[pixels] = weights > SEEN
+    region[pixels] = inside
     overlay = overlay.reshape(photo.shape)
     scores = rendering_scores(overlay, photo, region.reshape(photo.shape[:2]))
     return {"rendering": {**scores, "pixels": int(region.sum())}}, overlay, photo

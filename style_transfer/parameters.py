@@ -1,6 +1,6 @@
 """What the optimiser moves: the texels of a texture, or the levels of its Laplacian pyramid.
 
-Both offer `start(size)` before the steps at one scale, `images()` in each step, `step(learning_rate)` after the
+Both offer `start(size, support)` before the steps at one scale, `images()` in each step, `step(learning_rate)` after the
 backward pass, `finish()` after the last, and `texture()`, the result at full size. `images` returns the texture at
 that scale twice, [1, 3, h, w] in 0..1: equal in value, the first passes on the gradients of content and style, the
 second those of the rendering.
@@ -34,12 +34,18 @@ class TexelParameters:
         self._style_ratio = min(settings.style_step / learning_rate, 1.0)
         self._style_region = settings.style_region
 
-    def start(self, size: tuple[int, int]) -> None:
-        """Begin a scale of `size` = (height, width), with a fresh optimiser."""
+    def start(self, size: tuple[int, int], support: Tensor) -> None:
+        """Begin a scale of `size` = (height, width), with a fresh optimiser.
+
+        support: [1, 1, height, width], 0..1: the share of its step that the rendering may move a texel by.
+        """
         seen = shrink(self._seen, self._mask, size)
         self._base = shrink(self._texture, self._mask, size)
-        self._rendering_step = self._style_ratio + (1 - self._style_ratio) * seen
-        self._style_step = self._style_ratio * (1 - seen if self._style_region == "unseen" else torch.ones_like(seen))
+        self._rendering_step = (self._style_ratio + (1 - self._style_ratio) * seen) * support
+        # Texels outside the islands are neighbours of those inside, in windows and in enlarging: style must not move them.
+        inside = (F.interpolate(self._mask.to(seen.dtype), size=size, mode="area") > 1 - 1e-6).to(seen.dtype)
+        movable = 1 - seen if self._style_region == "unseen" else torch.ones_like(seen)
+        self._style_step = self._style_ratio * movable * inside
         self._rendering_change = torch.zeros_like(self._base, requires_grad=True)
         self._style_change = torch.zeros_like(self._base, requires_grad=True)
         self._optimiser = torch.optim.Adam([self._rendering_change, self._style_change], fused=True)
@@ -80,8 +86,8 @@ class PyramidParameters:
         else:
             self._optimiser = torch.optim.Adam(self._levels, fused=True)
 
-    def start(self, size: tuple[int, int]) -> None:
-        """Begin a scale of `size` = (height, width)."""
+    def start(self, size: tuple[int, int], support: Tensor) -> None:
+        """Begin a scale of `size` = (height, width). The gradient's size counts here, `support` is not needed."""
         height = self._levels[0].shape[2]
         resting = max(math.floor(math.log2(height / size[0]) + 1e-6), 0)
         self._active = self._levels[min(resting, len(self._levels) - 1) :]

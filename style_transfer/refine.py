@@ -16,6 +16,7 @@ from style_transfer.settings import RefineSettings
 
 SEEN = 0.99  # confidence from which a texel may give style
 LOG_EVERY = 10
+SUPPORT_REACH = 4  # texels to either side that a texel's share of the pixels is held against
 COLOUR_SPAN = 2  # the paper's colours span -1..1, ours 0..1: its weight of the rendering loss expects twice our L1
 
 
@@ -96,7 +97,7 @@ def refine_texture(
             a, b, g = content_weight * f, settings.style_weight * f, rendering_weight * f
             target = target_at[size]
             comparison = _prepare(features, texture, style, seen, mask, size, settings, generator, notes)
-            parameters.start(size)
+            parameters.start(size, _support(target, size, texture))
             for step in range(settings.iterations):
                 styled, rendered = parameters.images()
                 terms = {"rendering": losses.rendering_loss(target.render(rendered), target.photo, target.weights)}
@@ -116,7 +117,7 @@ def refine_texture(
     if settings.rendering_iterations:
         target = target_at[height, width]
         parameters = TexelParameters(texture, seen, mask, settings.rendering_step, settings)
-        parameters.start((height, width))
+        parameters.start((height, width), _support(target, (height, width), texture))
         for step in range(settings.rendering_iterations):
             rendering = losses.rendering_loss(target.render(parameters.images()[1]), target.photo, target.weights)
             rendering.backward()
@@ -205,6 +206,19 @@ def _compare(
         moments = settings.moment_weight * terms["moments"]
         terms["style"] = terms["relaxed_emd"] + moments + terms["colour"] / max(content_weight, 1.0)
     return terms
+
+
+def _support(target: RenderTarget, size: tuple[int, int], like: Tensor) -> Tensor:
+    """How well the pixels determine each texel [1, 1, h, w], 0..1, held against its neighbours.
+
+    Adam moves a texel that a single pixel touches with its last percent as fast as any other; along the border of what is
+    rendered such texels would take on wild colours.
+    """
+    texture = torch.zeros((1, 3, *size), dtype=like.dtype, device=like.device, requires_grad=True)
+    (target.render(texture) * target.weights[:, None]).sum().backward()
+    share = texture.grad[:, :1].clamp_min(0)
+    usual = F.avg_pool2d(share, 2 * SUPPORT_REACH + 1, stride=1, padding=SUPPORT_REACH, count_include_pad=False)
+    return (share / (0.5 * usual).clamp_min(1e-12)).clamp(0, 1)
 
 
 def _style_texels(seen: Tensor, reach: int, wanted: int, notes: list[str]) -> Tensor:
