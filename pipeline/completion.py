@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from renderer.dilate import push_pull
 from renderer.light import ODD_IN_X, spherical_harmonics
@@ -20,6 +21,8 @@ STEP_BLUR = 12.0  # wide enough that a lash or brow at the border does not colou
 STEP_LIMIT = 0.6  # natural log units; more is no difference in light
 LOW_FREQUENCIES = 16.0  # what counts as low frequency when a smooth fill is blended in
 SURE_BORDER = 6.0  # over which seen texels at the border gain weight in a fill
+DETAIL_SIGMA = 1.5  # finer than this is detail that may be continued
+DETAIL_WINDOW = 20.0  # side of the windows it is continued in
 EDGE_BLEND = 8.0  # over which mirrored texels give way to the smooth fill
 OFFSET = 0.05  # of log colours: dark texels are noise
 SEEN = 0.99
@@ -76,7 +79,7 @@ def complete(sampled, visibility, mask, normals, settings, yaw=0.0):
         smooth = _smooth_fill(sampled, sure, mask)
         smooth = _blur(smooth, mask.astype(np.float32), LOW_FREQUENCIES * unit)
         mirror = mirror + settings.blend * (smooth - low)
-    unseen = _blend(filled, mirror, known)
+    unseen = _blend(filled + _continued_detail(mixed, np.maximum(sure, known), mask, unit), mirror, known)
     texture = _blend(unseen, sampled, seen)
     return Completion(
         np.where(mask[..., None], np.clip(texture, 0, 1), 0).astype(np.float32),
@@ -104,6 +107,42 @@ def _blur(values, weights, sigma):
 
 def _smooth_fill(values, weights, mask):
     return push_pull(values, np.where(mask, weights, 0).astype(np.float32))
+
+
+def _continued_detail(values, known, mask, unit):
+    """Brightness detail [H, W, 1] for smoothly filled texels: windows of the known texels' detail nearby, overlapping.
+
+    Pores, stubble and the camera's noise go on beside the border. Only fine detail is taken, and its edges are clipped,
+    so that no wrinkle or hair is repeated; overlapping windows are added with weights whose squares sum to 1, which keeps
+    the variance. Colour detail is left out: continued, it looks like stains.
+    """
+    detail = np.zeros(mask.shape, np.float32)
+    missing, solid = mask & (known < 0.999), known > 0.5
+    half = max(round(DETAIL_WINDOW * unit / 2), 2)
+    whole = cv2.erode(solid.astype(np.uint8), np.ones((2 * half + 1,) * 2), borderValue=0) > 0
+    if not missing.any() or not whole.any():
+        return detail[..., None]
+    fine = (values - _blur(values, known, DETAIL_SIGMA * unit)).mean(-1)
+    spread = 1.4826 * np.median(np.abs(fine[solid]))
+    fine = np.clip(fine, -2.5 * spread, 2.5 * spread).astype(np.float32)
+    nearest = distance_transform_edt(~whole, return_distances=False, return_indices=True)
+    shifts = np.random.default_rng(0)  # fixed: the same photo is completed alike by every run
+    bump = np.sin(np.pi * (np.arange(2 * half) + 0.5) / (2 * half)).astype(np.float32)
+    bump = bump[:, None] * bump  # with a step of half a window the squares sum to 1
+    height, width = mask.shape
+    for row in range(0, height + half, half):
+        for column in range(0, width + half, half):
+            top, left = max(row - half, 0), max(column - half, 0)
+            bottom, right = min(row + half, height), min(column + half, width)
+            if bottom <= top or right <= left or not missing[top:bottom, left:right].any():
+                continue
+            wanted = np.array([row, column]) + shifts.integers(-8 * half, 8 * half + 1, 2)
+            source = nearest[:, np.clip(wanted[0], 0, height - 1), np.clip(wanted[1], 0, width - 1)]
+            window = fine[source[0] - half : source[0] + half, source[1] - half : source[1] + half] * bump
+            detail[top:bottom, left:right] += window[
+                top - row + half : bottom - row + half, left - column + half : right - column + half
+            ]
+    return np.where(missing, detail, 0)[..., None]
 
 
 def _ramp_inside(area, width):

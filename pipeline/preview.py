@@ -1,9 +1,13 @@
 """preview.png: photo | rendering over the photo | texture | turned 45 degrees to either side."""
 
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 
-from pipeline.photos import as_bytes
+from pipeline.photos import as_bytes, read_photo
+from pipeline.run_folder import write_image
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 from renderer.render import render
@@ -49,3 +53,21 @@ def _fit(image, size):
     top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
     tile[top : top + shape[1], left : left + shape[0]] = small
     return tile
+
+
+def main():
+    """`python -m pipeline.preview OUT PICTURE`: the previews of a run, one row per photo."""
+    if len(sys.argv) != 3:
+        raise SystemExit(f"usage: python -m pipeline.preview OUT PICTURE (got {len(sys.argv) - 1} arguments)")
+    out, picture = map(Path, sys.argv[1:])
+    paths = sorted(out.glob("*/preview.png"))
+    if not paths:
+        raise SystemExit(f"{out} holds no finished photos (no */preview.png)")
+    rows = [read_photo(path) for path in paths]
+    width = min(row.shape[1] for row in rows)
+    rows = [cv2.resize(row, (width, round(row.shape[0] * width / row.shape[1])), interpolation=cv2.INTER_AREA) for row in rows]
+    write_image(picture, np.concatenate(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -111,8 +111,18 @@ def _checked_pose(pose, path):
         pose = np.asarray(pose, dtype=np.float64)
     except (TypeError, ValueError):
         pose = np.zeros(0)
-    if pose.shape != (4, 4) or not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-4):
-        raise ReconstructionError(f"{path}: head_to_camera must be a rigid 4 x 4 matrix (rows of numbers)")
+    rigid = (
+        pose.shape == (4, 4)
+        and np.isfinite(pose).all()
+        and np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-4)
+        and np.linalg.det(pose[:3, :3]) > 0
+        and np.allclose(pose[3], [0, 0, 0, 1])
+    )
+    if not rigid:
+        raise ReconstructionError(
+            f"{path}: head_to_camera must be a rigid 4 x 4 matrix: rows of numbers, a rotation without mirroring, "
+            "a translation, a last row 0 0 0 1"
+        )
     return pose
 
 

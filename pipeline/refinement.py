@@ -69,22 +69,19 @@ def prepare(reconstruction, config, content=None):
         own = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
         seen = seen * np.clip(own, 0, 1)
     sampled = np.where(seen[..., None] > 0, sampled, 0)
+    if not (seen > SEEN).any():
+        raise ReconstructionError("the photo shows no texel of the mesh well enough: check that mesh and camera fit the photo")
     area = np.count_nonzero(geometry.mask)
     if content is not None:
         initial = np.where(geometry.mask[..., None], content_as_texture(content, size), 0)
         shares = {"given": 1.0}
-        if not (seen > SEEN).any():
-            raise ReconstructionError("the photo shows no texel of the mesh well enough: check that mesh and camera fit it")
     else:
         rotation = reconstruction.head_to_camera[:3, :3]
         normals = None
         if reconstruction.symmetric:
             normals = (geometry.normals @ rotation) * outward_sign(geometry, mesh, camera)
         yaw = np.arctan2(rotation[0, 2], -rotation[2, 2])
-        try:
-            completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
-        except ValueError as error:
-            raise ReconstructionError(str(error)) from error
+        completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
         initial = completion.texture
         shares = {
             "seen": float(seen[geometry.mask].sum() / area),
