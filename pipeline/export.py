@@ -15,10 +15,15 @@ from renderer.mesh import Mesh, save_mesh, vertex_normals
 MATERIAL = "face"
 
 
-def head_mesh(mesh, head_to_camera):
-    """The mesh [camera space] in the head frame: x to the person's left, y up, z out of the face."""
+def head_mesh(mesh, head_to_camera, outward=1.0):
+    """The mesh [camera space] in the head frame: x to the person's left, y up, z out of the face.
+
+    outward: -1 turns the faces over: programs that draw only front faces would show nothing of a mesh wound inwards.
+    """
     rotation, translation = head_to_camera[:3, :3], head_to_camera[:3, 3]
-    return Mesh((mesh.vertices - translation) @ rotation, mesh.faces, mesh.uvs, mesh.uv_faces)
+    order = [0, 1, 2] if outward > 0 else [0, 2, 1]
+    vertices = (mesh.vertices - translation) @ rotation
+    return Mesh(vertices, mesh.faces[:, order], mesh.uvs, mesh.uv_faces[:, order])
 
 
 def write_obj(folder, mesh, texture_name):

@@ -8,6 +8,9 @@ from pipeline.config import ConfigError
 from pipeline.photos import IMAGE_ENDINGS, PhotoError, find_photos, read_photo, sample_photos
 from pipeline.reconstruction_folder import is_reconstruction
 
+# The reconstruction stage has said why, and the manifest holds it.
+NOT_RECONSTRUCTED = "not refined, its reconstruction failed"
+
 
 class InputError(ValueError):
     """A face that cannot be worked on; one line."""
@@ -30,6 +33,9 @@ def find_faces(arguments):
     for given in arguments.photos:
         path = Path(given)
         if not is_reconstruction(path):
+            missing = [name for name in ("mesh.obj", "camera.json") if not (path / name).is_file()]
+            if len(missing) == 1 and path.is_dir():
+                raise PhotoError(f"{path} looks like a reconstruction folder, but has no {missing[0]}")
             photo_arguments.append(given)
             continue
         path = path.resolve()
@@ -49,7 +55,7 @@ def find_faces(arguments):
 def _faces_of(photo, out, failures):
     first = out / photo.name / "reconstruction"
     if photo.name in failures:
-        return [Face(photo.name, first, photo.path.stem, f"it has no reconstruction ({failures[photo.name]})")]
+        return [Face(photo.name, first, photo.path.stem, NOT_RECONSTRUCTED)]
     if not is_reconstruction(first):
         return [Face(photo.name, first, photo.path.stem, f"{first} does not exist: run python -m pipeline.reconstruct first")]
     try:
@@ -60,13 +66,13 @@ def _faces_of(photo, out, failures):
 
 
 def _failed_reconstructions(out):
-    """{name: why} of the photos that the last reconstruction into OUT failed on."""
+    """Names of the photos that the last reconstruction into OUT failed on."""
     try:
         photos = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["photos"]
         stages = {name: entry["stages"].get("reconstruction", {}) for name, entry in photos.items()}
-        return {name: stage["message"] for name, stage in stages.items() if stage.get("status") == "failed"}
+        return {name for name, stage in stages.items() if stage.get("status") == "failed"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return set()
 
 
 class ContentImages:

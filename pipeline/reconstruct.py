@@ -15,7 +15,7 @@ from pipeline.arguments import ALL_DONE, SOME_FAILED, parse, run_main
 from pipeline.config import Config, fingerprint, to_yaml
 from pipeline.photos import PhotoError, find_photos, read_photo, sample_photos
 from pipeline.progress import Progress
-from pipeline.reconstruction_folder import save_reconstruction
+from pipeline.reconstruction_folder import is_reconstruction, save_reconstruction
 from pipeline.run_folder import RunFolder, is_finished, results_fingerprint
 
 VERSION = "1"  # of what this stage writes; raised when the same photo gives another reconstruction
@@ -28,13 +28,17 @@ class FaceError(ValueError):
 
 def main(argv=None):
     arguments = parse(argv, __doc__.splitlines()[0])
-    photos = find_photos(arguments.photos) if arguments.photos else sample_photos()
+    # The command line is that of both stages; a reconstruction that was made elsewhere is the second one's business.
+    given = [path for path in arguments.photos if not is_reconstruction(path)]
+    photos = find_photos(given) if given else [] if arguments.photos else sample_photos()
     config = arguments.config
     relevant = fingerprint(replace(Config(), detect=config.detect, reconstruct=config.reconstruct))
     if arguments.dry_run:
         print(f"reconstruct: {len(photos)} photos into {arguments.out}")
         for photo in photos:
             print(f"  {photo.path} -> {arguments.out / photo.name / 'reconstruction'}")
+        return ALL_DONE
+    if not photos:
         return ALL_DONE
     failed = 0
     with RunFolder(arguments.out) as run, Progress("reconstruct", len(photos)) as progress:

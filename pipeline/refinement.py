@@ -37,6 +37,7 @@ class Textures:
     mask: np.ndarray  # [H, W] bool, texels inside the islands
     initial: np.ndarray  # I_C [H, W, 3], complete, continued past the islands
     goal: np.ndarray  # [H, W, 3], the initial texture with the sampled one over it as far as it is seen
+    outward: float  # 1 where the mesh's faces are wound to face outwards, else -1
     shares: dict  # of the islands' area: seen, mirrored, smooth, or given
 
 
@@ -69,6 +70,7 @@ def prepare(reconstruction, config, content=None):
         own = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
         seen = seen * np.clip(own, 0, 1)
     sampled = np.where(seen[..., None] > 0, sampled, 0)
+    outward = outward_sign(geometry, mesh, camera)
     if not (seen > SEEN).any():
         raise ReconstructionError("the photo shows no texel of the mesh well enough: check that mesh and camera fit the photo")
     area = np.count_nonzero(geometry.mask)
@@ -79,7 +81,7 @@ def prepare(reconstruction, config, content=None):
         rotation = reconstruction.head_to_camera[:3, :3]
         normals = None
         if reconstruction.symmetric:
-            normals = (geometry.normals @ rotation) * outward_sign(geometry, mesh, camera)
+            normals = (geometry.normals @ rotation) * outward
         yaw = np.arctan2(rotation[0, 2], -rotation[2, 2])
         completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
         initial = completion.texture
@@ -90,7 +92,7 @@ def prepare(reconstruction, config, content=None):
         }
     initial = dilate(initial, geometry.mask)
     goal = initial if content is None else dilate(initial + seen[..., None] * (sampled - initial), geometry.mask)
-    return Textures(sampled, seen, geometry.mask, initial, goal, shares)
+    return Textures(sampled, seen, geometry.mask, initial, goal, outward, shares)
 
 
 def render_targets(reconstruction, textures, config, device):
@@ -176,7 +178,7 @@ def refine_photo(folder, reconstruction, config, features, device, content=None,
         write_image(folder / "visibility.png", as_bytes(textures.visibility))
         write_image(folder / "initial.png", as_bytes(textures.initial))
         write_image(folder / "texture.png", texture)
-        head = head_mesh(reconstruction.mesh, reconstruction.head_to_camera)
+        head = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, textures.outward)
         write_obj(folder, head, "texture.png")
         write_glb(folder, head, texture)
     with clock.part("measure"):

@@ -105,7 +105,7 @@ def test_types_of_what_is_loaded():
         ("refine.scales=[2]", "refine.scales: got [2.0], allowed is"),
         ("detect.face=-1", "detect.face: got -1, allowed is largest or all or a whole number at least 0"),
         ("detect.try_turned=1", "detect.try_turned: got 1, allowed is true or false"),
-        ("unwrap.zero_cosine=.9", "unwrap.zero_cosine: got 0.9, allowed is less than full_cosine (0.35)"),
+        ("unwrap.zero_cosine=.9", "unwrap.zero_cosine: got 0.9, allowed is less than full_cosine (0.45)"),
         ("texture_size", "not of the form key=value"),
         ("=3", "not of the form key=value"),
     ],

@@ -9,8 +9,10 @@ brows, lips and shadows inside the face are never joined to it.
 
 import cv2
 import numpy as np
+from scipy.spatial import ConvexHull
 from skimage.filters import apply_hysteresis_threshold
 
+from external.face_mesh.template import load_template
 from renderer.interpolate import interpolate
 from renderer.light import spherical_harmonics
 from renderer.mesh import normalised, vertex_normals
@@ -18,11 +20,11 @@ from renderer.rasterize import rasterize
 
 WORKING_PUPIL_DISTANCE = 100.0  # px; the size at which the photo is examined
 BLUR = 1.5  # px there: single hairs and pores are no evidence
-SURE, POSSIBLE = 1.8, 1.0  # difference at which a place is foreign by itself, or when joined to such a place
+SURE, POSSIBLE = 1.6, 1.0  # difference at which a place is foreign by itself, or when joined to such a place
 DARKER, DARKER_BELOW, BRIGHTER, HUE = 0.45, 0.9, 0.5, 0.3  # natural log units that make a difference of 1; below: beards
 SAFE_COSINE, RIM = 0.7, 0.45  # where the surface is seen more obliquely, the differences above shrink to this share
-OWN_COSINE = 0.4  # eyes and nose are the face's own, but where seen more obliquely background shows beside them
-USUAL = 0.6  # nine tenths of most people's skin differ less than this from their own fit
+OWN_COSINE = 0.25  # eyes and nose are the face's own, but where seen more obliquely background shows beside them
+USUAL, MOST_LINED = 0.6, 1.3  # nine tenths of most people's skin differ less than this from their own fit; at most
 BORDER, FADING = 0.03, 0.09  # of the pupil distance: what is foreign has a soft edge and casts a shadow
 
 
@@ -56,7 +58,7 @@ def face_mask(crop, reconstruction, pupil_distance):
     # Towards the silhouette the mesh may lie beside the face: less is needed to call a place background.
     score = score / np.clip(facing / SAFE_COSINE, RIM, 1)
     # Deeply lined or freckled skin differs from itself.
-    score = score / max(1.0, np.percentile(score[skin], 90) / USUAL)
+    score = score / np.clip(np.percentile(score[skin], 90) / USUAL, 1.0, MOST_LINED)
     own = _own_features(uvs) & (facing > OWN_COSINE)
     foreign = apply_hysteresis_threshold(np.where(inside & ~own, score, 0), POSSIBLE, SURE)
 
@@ -72,25 +74,29 @@ def face_mask(crop, reconstruction, pupil_distance):
     return np.clip(np.round(mask), 0, 255).astype(np.uint8)
 
 
-# Places in the template's UV layout (u, v in 0..1, v up).
+# Face Mesh points that border a feature, and the margin around them in the UV layout.
+RIGHT_EYE_AND_BROW = (33, 133, 145, 159, 46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
+LEFT_EYE_AND_BROW = (263, 362, 374, 386, 276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
+MOUTH, NOSTRILS, NOSE = (61, 291, 0, 17), (98, 327, 2), (98, 327, 6)
+MARGIN = 0.02
+
+
+def _within(uvs, points):
+    """Where [H, W] bool uvs [H, W, 2] lie in the convex hull of the template's points, or within MARGIN of it."""
+    hull = ConvexHull(load_template(0).uvs[list(points)])
+    return (uvs @ hull.equations[:, :2].T + hull.equations[:, 2] < MARGIN).all(-1)
 
 
 def _own_features(uvs):
     """Eyes with brows, nose and mouth: they differ from skin and are the face all the same."""
-    u, v = uvs[..., 0], uvs[..., 1]
-    eyes = (np.abs(np.abs(u - 0.5) - 0.2) < 0.115) & (np.abs(v - 0.73) < 0.1)
-    middle = (np.abs(u - 0.5) < 0.19) & (np.abs(v - 0.43) < 0.25)
-    return eyes | middle
+    return np.any([_within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSE)], axis=0)
 
 
 def _sure_skin(uvs):
-    u, v = uvs[..., 0], uvs[..., 1]
-    centre = ((u - 0.5) / 0.26) ** 2 + ((v - 0.5) / 0.34) ** 2 < 1
-    eyes = (np.abs(np.abs(u - 0.5) - 0.2) < 0.13) & (np.abs(v - 0.69) < 0.1)
-    brows = (np.abs(v - 0.79) < 0.07) & (np.abs(u - 0.5) > 0.08)
-    mouth = ((u - 0.5) / 0.2) ** 2 + ((v - 0.31) / 0.11) ** 2 < 1
-    nostrils = ((u - 0.5) / 0.13) ** 2 + ((v - 0.46) / 0.05) ** 2 < 1
-    return centre & ~eyes & ~brows & ~mouth & ~nostrils
+    """The front of the face but for its features; hair, hats and collars never hang there."""
+    centre = ((uvs[..., 0] - 0.5) / 0.31) ** 2 + ((uvs[..., 1] - 0.5) / 0.37) ** 2 < 1
+    features = [_within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSTRILS)]
+    return centre & ~np.any(features, axis=0)
 
 
 def _robust_fit(basis, colours, ridge=0.02, rounds=5):

@@ -29,7 +29,14 @@ from renderer.rasterize import rasterize_uv
 DATA = Path(__file__).resolve().parents[2] / "data"
 MARGIN = 0.015  # of the texture, around the layout: room for the dilated border
 # Where texels are wanted: (points whose mean is the centre, gain, radius in units of the eye distance)
-DETAIL = (((33, 133, 159, 145), 0.55, 0.30), ((263, 362, 386, 374), 0.55, 0.30), ((13, 14, 61, 291), 0.45, 0.42), ((1, 4), 0.2, 0.30))
+DETAIL = (
+    ((33, 133, 159, 145), 0.35, 0.30),  # eyes
+    ((263, 362, 386, 374), 0.35, 0.30),
+    ((13, 14, 61, 291), 0.3, 0.42),  # mouth
+    ((1, 4), 0.2, 0.30),  # tip of the nose
+    ((1, 6), 0.35, 1.1),  # the front of the face before its sides, which are seen obliquely or not at all
+)
+REWEIGHTINGS = 4
 MOUTH_OPENING = 0.22  # of the eye distance: the layout's mouth is open, so that teeth have texels too
 
 
@@ -118,7 +125,7 @@ def mean_shape():
     return np.mean(shapes, axis=0)
 
 
-def mirror_pairs(shape, faces):
+def mirror_pairs(shape):
     """For each vertex its mirror vertex, by the best matching of the shape with its reflection."""
     points = shape.copy()
     for _ in range(10):  # the mirror plane is found together with the pairs
@@ -136,11 +143,10 @@ def mirror_pairs(shape, faces):
     return points, pairs
 
 
-def symmetric_faces(faces, pairs):
-    """The faces with the diagonals of one side made the mirror image of the other's, where that is possible."""
+def faces_without_mirror(faces, pairs):
+    """How many faces are not the mirror image of another face: places where a diagonal runs differently."""
     known = {frozenset(face) for face in faces.tolist()}
-    missing = [face for face in faces.tolist() if frozenset(pairs[face].tolist()) not in known]
-    return len(missing)
+    return sum(frozenset(pairs[face].tolist()) not in known for face in faces.tolist())
 
 
 def arap_layout(corners, faces, gain, uvs, iterations=400):
@@ -186,8 +192,20 @@ def arap_layout(corners, faces, gain, uvs, iterations=400):
 
 
 def signed_areas(uvs, faces):
+    """Areas [F] of the faces in the layout, positive counter-clockwise."""
     a, b = uvs[faces[:, 1]] - uvs[faces[:, 0]], uvs[faces[:, 2]] - uvs[faces[:, 0]]
     return (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+
+
+def triangle_areas(corners):
+    """Areas [F] of triangles [F, 3, 3]."""
+    return np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+
+
+def smoothed(values, weights, centres, radius=0.2):
+    """Weighted Gaussian mean of face values [F] over the neighbourhood; radius in units of the eye distance."""
+    kernel = np.exp(-0.5 * (np.linalg.norm(centres[:, None] - centres[None], axis=-1) / radius) ** 2) * weights
+    return kernel @ values / kernel.sum(1)
 
 
 def tutte_layout(faces, loop, shape):
@@ -217,12 +235,11 @@ def main():
         pair = next(pair for pair in corners[len(hole)] if pair[0] in hole)
         filled.append(np.array(fill_hole(hole, pair)))
     faces = consistent(np.concatenate(filled))
-    shape, pairs = mirror_pairs(mean_shape(), faces)
+    shape, pairs = mirror_pairs(mean_shape())
     shape = (shape + (shape * (-1, 1, 1))[pairs]) / 2
-    normal_z = np.cross(shape[faces[:, 1]] - shape[faces[:, 0]], shape[faces[:, 2]] - shape[faces[:, 0]])[:, 2].sum()
-    if normal_z < 0:
+    if signed_areas(shape[:, :2], faces).sum() < 0:
         faces = faces[:, ::-1]
-    print(f"{len(faces)} faces, {symmetric_faces(faces, pairs)} without a mirror face, outline of {len(outline)} edges")
+    print(f"{len(faces)} faces, {faces_without_mirror(faces, pairs)} without a mirror face, outline of {len(outline)} edges")
 
     corners = shape[faces]
     mouth = next(hole for hole in holes if len(hole) == 20)
@@ -235,6 +252,13 @@ def main():
     uvs = tutte_layout(faces, outline, shape)
     if signed_areas(uvs, faces).sum() < 0:
         uvs = uvs * (-1, 1)
+    wanted = gain.copy()
+    for _ in range(REWEIGHTINGS):
+        uvs = arap_layout(corners, faces, gain, uvs)
+        # A strongly curved part (the nose) cannot be laid out at its length and comes out small: ask for more of it.
+        got = np.sqrt(np.abs(signed_areas(uvs, faces)) / np.maximum(triangle_areas(corners), 1e-12))
+        got = smoothed(got, triangle_areas(corners), centres)
+        gain = gain * np.clip(wanted / wanted.mean() / (got / got.mean()), 0.8, 1.25)
     uvs = arap_layout(corners, faces, gain, uvs)
     down = uvs[10] - uvs[152]
     angle = np.arctan2(down[0], down[1])
@@ -244,7 +268,8 @@ def main():
     uvs -= [0, (uvs[:, 1].max() + uvs[:, 1].min()) / 2]
     extent = np.ptp(uvs, axis=0)
     print("layout extent", extent)
-    uvs = 0.5 + uvs / extent * (1 - 2 * MARGIN) * np.minimum(1, 1.12 * extent / extent.max())
+    # Fills the square: a stretch by a fifth is no distortion that a texture feels, empty texels are lost.
+    uvs = 0.5 + uvs / extent * (1 - 2 * MARGIN)
     report(shape, uvs, faces)
     mesh = Mesh(shape, faces, uvs, faces)
     save_mesh(mesh, DATA / "face_template.obj")
@@ -254,30 +279,37 @@ def main():
 def open_mouth(corners, shape, faces, mouth):
     """Replace the reference triangles that fill the mouth by those of an open one: a closed mouth has no area to lay
     out, and an open one in a photo needs texels for the teeth. Lips and chin keep their own shape and move apart."""
-    upper, lower = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308), (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-    along = np.linspace(0, np.pi, len(upper))
-    width = np.linalg.norm(np.diff(shape[[78, 308]], axis=0))
+    upper = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+    lower = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+    if set(upper) | set(lower) != set(mouth):
+        raise SystemExit("the mouth's hole is not bordered by the inner lips; use mediapipe 0.10.21")
+    width = np.linalg.norm(shape[78] - shape[308])
     polygon = {}
     for ring, side in ((upper, 0.5), (lower, -0.5)):
-        for angle, vertex in zip(along, ring, strict=True):
+        for angle, vertex in zip(np.linspace(0, np.pi, len(ring)), ring, strict=True):
             polygon[vertex] = (-np.cos(angle) * width / 2, side * MOUTH_OPENING * np.sin(angle), 0.0)
     inside = np.isin(faces, mouth).all(1)
     corners[inside] = [[polygon[vertex] for vertex in face] for face in faces[inside].tolist()]
 
 
 def report(shape, uvs, faces):
+    """Print what the layout is worth after each level of subdivision; a flipped face would show a texel twice."""
     for levels in (0, 1, 2, 3):
         smooth, fine = subdivision(faces, POINTS, levels, interpolating=False)
         matrix, _ = subdivision(faces, POINTS, levels, interpolating=True)
         areas = signed_areas(smooth @ uvs, fine)
         points = matrix @ shape
-        true = np.linalg.norm(np.cross(points[fine[:, 1]] - points[fine[:, 0]], points[fine[:, 2]] - points[fine[:, 0]]), axis=1) / 2
-        ratio = areas / true * true.sum() / areas.sum()
-        print(f"level {levels}: {len(fine)} faces, flipped {(areas <= 0).sum()}, area ratio p5/p50/p95", np.percentile(ratio, (5, 50, 95)).round(2),
-              "coverage", areas.sum().round(3))
+        a, b, c = points[fine].transpose(1, 0, 2)
+        true = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+        ratio = np.percentile(areas / true * true.sum() / areas.sum(), (5, 50, 95)).round(2)
+        print(
+            f"level {levels}: {len(fine)} faces, {(areas <= 0).sum()} flipped, UV area over area p5/p50/p95 {ratio}, "
+            f"{areas.sum():.0%} of the texture"
+        )
 
 
 def picture(mesh, size=1024):
+    """data/face_template.png: the layout, shaded with the mean shape, with the control triangles."""
     smooth, fine = subdivision(mesh.faces, POINTS, 2, interpolating=False)
     uvs = smooth @ mesh.uvs
     shape = subdivision(mesh.faces, POINTS, 2, interpolating=True)[0] @ mesh.vertices

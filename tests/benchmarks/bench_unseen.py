@@ -19,14 +19,14 @@ from skimage.color import rgb2lab
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pipeline.choices import choose_device, choose_features  # noqa: E402
-from pipeline.config import load_config  # noqa: E402
-from pipeline.photos import as_bytes, as_float, read_photo  # noqa: E402
-from pipeline.reconstruction_folder import is_reconstruction, load_reconstruction  # noqa: E402
-from pipeline.refinement import prepare, refine_photo  # noqa: E402
-from renderer.camera import Camera  # noqa: E402
-from renderer.mesh import Mesh  # noqa: E402
-from renderer.render import render  # noqa: E402
+from pipeline.choices import choose_device, choose_features
+from pipeline.config import load_config
+from pipeline.photos import as_bytes, as_float, read_photo
+from pipeline.reconstruction_folder import is_reconstruction, load_reconstruction
+from pipeline.refinement import prepare, refine_photo
+from renderer.camera import Camera
+from renderer.mesh import Mesh
+from renderer.render import render
 
 YAWS = (-65, -45, 45, 65)
 PICTURE = 1024
