@@ -1,0 +1,28 @@
+"""3D faces from single photos by Deep3DFaceRecon (Deng et al. 2019; PyTorch version by Yu et al., sicxu) on BFM09.
+
+`alignment` cuts the network's crop, `network` predicts 257 coefficients, `face_model` turns them into shape, colours
+and pose, `reconstruction` into mesh and camera of the original photo. `morphable_model` makes the face model's file
+from the Basel Face Model 2009. Neither the face model nor the weights come with this project: both are licensed to
+each user, for non-commercial research.
+"""
+
+from external.deep3dfacerecon.alignment import align, crop_to_photo
+from external.deep3dfacerecon.face_model import FaceModel, Faces
+from external.deep3dfacerecon.morphable_model import load_face_model, make_face_model
+from external.deep3dfacerecon.network import ReconstructionNetwork, load_network
+from external.deep3dfacerecon.reconstruction import PUPIL_DISTANCE, Reconstruction, reconstruct, reconstruct_batch
+
+__all__ = [
+    "PUPIL_DISTANCE",
+    "FaceModel",
+    "Faces",
+    "Reconstruction",
+    "ReconstructionNetwork",
+    "align",
+    "crop_to_photo",
+    "load_face_model",
+    "load_network",
+    "make_face_model",
+    "reconstruct",
+    "reconstruct_batch",
+]

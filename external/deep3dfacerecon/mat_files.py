@@ -1,0 +1,53 @@
+"""MATLAB files of face models, read with errors that name the file and the entry."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+_READER_ERRORS = (
+    ValueError, TypeError, LookupError, OSError, EOFError, ArithmeticError, AttributeError, MemoryError, AssertionError,
+    NotImplementedError, struct.error, zlib.error, MatReadError,
+)  # fmt: skip
+
+
+def read_mat(path, names: tuple[str, ...], origin: str) -> dict[str, np.ndarray]:
+    """The named arrays of a MATLAB file. origin: what the file is and where it comes from, for messages.
+
+    Raises FileNotFoundError; ValueError where it is no MATLAB file, damaged, or lacks a name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; need {origin}")
+    try:
+        # Without appendmat=False a file of another name could be read in its place.
+        content = loadmat(str(path), appendmat=False, variable_names=names)
+    except _READER_ERRORS as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a MATLAB file (version 4 to 7) or damaged ({reason}); need {origin}") from error
+    missing = [name for name in names if not isinstance(content.get(name), np.ndarray)]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(f"{path}: no array {', '.join(missing[:3])}{more} in it; need {origin}")
+    return content
+
+
+def vertex_ids(array: np.ndarray, name: str, shape: tuple[int, ...], limit: int, problems: list[str]) -> np.ndarray:
+    """0-based ids, int64 of this shape (-1: any length), of MATLAB's 1-based ones; at most `limit` of them exist.
+
+    What is wrong is added to `problems`, and no ids are returned.
+    """
+    rows = array.reshape(-1) if len(shape) == 1 else array
+    empty = np.zeros([0] + [max(length, 0) for length in shape[1:]], dtype=np.int64)
+    fits = rows.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, rows.shape, strict=True))
+    if not fits or rows.size == 0 or rows.dtype.kind not in "fiu":
+        wanted = ", ".join("N" if length < 0 else str(length) for length in shape)
+        problems.append(f"{name} is {list(array.shape)}, not [{wanted}] numbers")
+        return empty
+    if not (rows.min() >= 1 and rows.max() <= limit and (rows == np.floor(rows)).all()):
+        problems.append(f"{name} holds {rows.min()} to {rows.max()}, not whole numbers from 1 to {limit}")
+        return empty
+    return rows.astype(np.int64) - 1
