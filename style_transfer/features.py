@@ -21,6 +21,7 @@ VGG16_FILE = "vgg16-397923af.pth"
 VGG16_SOURCE = f"https://download.pytorch.org/models/{VGG16_FILE}"
 # Outputs of ReLU 1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_3 5_3, and the layers before the last of them. 0 is a pooling.
 CAPTURED_LAYERS = (1, 3, 6, 8, 11, 13, 15, 22, 29)
+NOISE_FROM = 15  # ReLU 3_3
 CONVOLUTIONS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,11 +58,13 @@ class VGG16Hypercolumns(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
-    def maps(self, image: Tensor) -> list[Tensor]:
+    def maps(self, image: Tensor, noise: torch.Generator | None = None) -> list[Tensor]:
         """The normalised input and the captured layers.
 
         Args:
             image: [1, 3, H, W], -1..1, H and W at least 16.
+            noise: source of noise N(0, 1), the same for all channels of a texel, which is added to the captured layers
+                from ReLU 3_3 on and goes on into the layers behind; None: no noise.
         Returns:
             10 tensors [1, C, H / 2^k, W / 2^k]; 2179 channels in all.
         """
@@ -73,6 +76,10 @@ class VGG16Hypercolumns(nn.Module):
         for index, layer in enumerate(self.layers):
             feature = layer(feature)
             if index in CAPTURED_LAYERS:
+                if noise is not None and index >= NOISE_FROM:
+                    shape = (1, 1, *feature.shape[2:])
+                    drawn = torch.randn(shape, generator=noise, device=noise.device, dtype=feature.dtype)
+                    feature = feature + drawn.to(feature.device)
                 maps.append(feature)
         return maps
 

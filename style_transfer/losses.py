@@ -135,7 +135,9 @@ def rendering_loss(rendered: Tensor, photo: Tensor, weights: Tensor) -> Tensor:
         photo: I [N, 3], colours of the photo there.
         weights: mask [N], 0..1.
     Returns:
-        Scalar; the mean is over all N pixels, also those of weight 0.
+        Scalar; the mean is over all N pixels, also those of weight 0. (The paper's is over a whole photo, cropped the same
+        way every time; over the covered pixels it does not depend on the crop. Weights scaled by covered / all give the
+        paper's.)
     Raises:
         ValueError: shapes that do not belong together.
     """

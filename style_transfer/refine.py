@@ -56,9 +56,19 @@ def refine_texture(
 ) -> RefinedTexture:
     """Refine an initial texture so that it matches the photo where seen and looks like the seen part elsewhere.
 
+    With `parameters: pyramid`, `optimiser: sgd`, `style_region: all`, `style_from_seen: false`, `mirrored_style: true` and
+    no `rendering_iterations`, `decay_learning_rate` or `stretch_between_transfers` this is the published loop, but that
+
+    - the result is the texture after the last step; published is the one before it,
+    - the grid's positions are chosen as pairs, without replacement; there rows and columns are shuffled separately,
+    - images go from one transfer to the next as they are. `stretch_between_transfers` stores them as published, but leaves
+      the result alone, which is stretched there too,
+    - the mean of the rendering loss is over the pixels that `targets` gives; there over all of a photo of fixed crop.
+
     Args:
         content: I_C, initial texture [1, 3, H, W], RGB, 0..1, complete.
-        style: I_S, texture sampled from the photo, same shape; read only where `seen` exceeds 0.99.
+        style: I_S, texture sampled from the photo, same shape; read only where `seen` exceeds 0.99, or inside the
+            islands with `style_from_seen: false`.
         seen: confidence of the sampled texture [1, 1, H, W], 0..1.
         mask: texels inside the UV islands [1, 1, H, W], bool.
         targets: `targets(h, w)` gives the rendering target for a texture of that size; called once per size.
@@ -73,10 +83,16 @@ def refine_texture(
         FloatingPointError: the optimisation diverged.
     """
     settings.validate()
-    _check_inputs(content, style, seen, mask)
+    _check_inputs(content, style, seen, mask, settings, features)
     height, width = content.shape[2:]
-    # What is unseen is black or worse in the sampled texture; windows that reach there find the content instead.
-    style = torch.where((seen > SEEN) & mask, style, content)
+    islands = mask
+    if settings.style_from_seen:
+        # What is unseen is black or worse in the sampled texture; windows that reach there find the content instead.
+        style = torch.where((seen > SEEN) & mask, style, content)
+    else:
+        # As published: what is outside the islands is black, and takes part like any other texel.
+        content, style = (torch.where(islands, image, 0.0) for image in (content, style))
+        mask = torch.ones_like(mask)
     sizes = [(max(round(height * scale), 1), max(round(width * scale), 1)) for scale in settings.scales]
     final_size = [(height, width)] if settings.rendering_iterations else []
     target_at = {size: targets(*size) for size in dict.fromkeys(sizes + final_size)}
@@ -110,6 +126,9 @@ def refine_texture(
                 log.step({"transfer": transfer, "scale": scale}, {"total": total, **terms})
             parameters.finish()
         texture = parameters.texture()
+        if settings.stretch_between_transfers and transfer + 1 < settings.transfers:
+            texture = _stretched(texture)
+            texture = texture if settings.style_from_seen else torch.where(islands, texture, 0.0)
         content_weight /= settings.content_decay
         rendering_weight *= settings.rendering_growth
 
@@ -162,7 +181,9 @@ def _prepare(
     seen = shrink(seen, mask, size)[0, 0]
     inside = F.interpolate(mask.to(texture.dtype), size=size, mode="area")[0, 0] > SEEN
 
-    allowed = _style_texels((seen > SEEN) & inside, features.reach, settings.style_samples, notes)
+    allowed = inside
+    if settings.style_from_seen:
+        allowed = _style_texels((seen > SEEN) & inside, features.reach, settings.style_samples, notes)
     draws = sampling.draw_style_positions(
         allowed, settings.style_samples, settings.style_draws, generator, settings.mirrored_style
     )
@@ -181,7 +202,8 @@ def _prepare(
         if chosen.sum() >= 2:
             rows, columns = rows[chosen], columns[chosen]
             break
-    grid_content = features.columns(features.maps(texture), rows, columns)
+    content_maps = features.maps(texture, generator) if settings.content_noise else features.maps(texture)
+    grid_content = features.columns(content_maps, rows, columns)
     return _Comparison(features, rows, columns, grid_content, samples, losses.moments(samples))
 
 
@@ -240,6 +262,13 @@ def _style_texels(seen: Tensor, reach: int, wanted: int, notes: list[str]) -> Te
     return allowed
 
 
+def _stretched(texture: Tensor) -> Tensor:
+    """As the published code stores a texture: least and largest value become 0 and 1, in 255 steps, rounded down."""
+    texture = texture.clamp(0, 1)
+    span = (texture.max() - texture.min()).clamp_min(torch.finfo(texture.dtype).eps)
+    return ((texture - texture.min()) / span * 255).floor() / 255
+
+
 def _learning_rate(start: float, step: int, settings: RefineSettings) -> float:
     return start * _cosine(step, settings.iterations) if settings.decay_learning_rate else start
 
@@ -271,7 +300,14 @@ class _Log:
             self._progress(self._done, self._total, self.losses[-1])
 
 
-def _check_inputs(content: Tensor, style: Tensor, seen: Tensor, mask: Tensor) -> None:
+def _check_inputs(
+    content: Tensor,
+    style: Tensor,
+    seen: Tensor,
+    mask: Tensor,
+    settings: RefineSettings,
+    features: VGG16Hypercolumns | PatchFeatures | None,
+) -> None:
     height, width = content.shape[-2:] if content.ndim == 4 else (0, 0)
     given = {"content": content, "style": style, "seen": seen, "mask": mask}
     for name, image in given.items():
@@ -285,5 +321,9 @@ def _check_inputs(content: Tensor, style: Tensor, seen: Tensor, mask: Tensor) ->
         raise ValueError("refine_texture: got content with values that are not finite; every texel needs a colour")
     if not ((seen >= 0) & (seen <= 1)).all():
         raise ValueError(f"refine_texture: got seen {seen.min():.3g} .. {seen.max():.3g}, need confidences 0 .. 1")
-    if not torch.isfinite(style[(seen > SEEN).expand_as(style) & mask.expand_as(style)]).all():
-        raise ValueError("refine_texture: got style with values that are not finite at seen texels")
+    read = (seen > SEEN) & mask if settings.style_from_seen else mask
+    if not torch.isfinite(style[read.expand_as(style)]).all():
+        where = "at seen texels" if settings.style_from_seen else "inside the islands, all read with style_from_seen: false"
+        raise ValueError(f"refine_texture: got style with values that are not finite {where}")
+    if settings.content_noise and isinstance(features, PatchFeatures):
+        raise ValueError("refine_texture: got content_noise with patches; it is noise on layers of vgg16")

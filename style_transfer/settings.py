@@ -77,12 +77,33 @@ class RefineSettings:
     )
     style_draws: int = setting(5, "How often style positions are drawn.", minimum=1)
     style_samples: int = setting(400, "Style positions per draw, without replacement.", minimum=2)
-    mirrored_style: bool = setting(False, "Take every other draw, the first included, from the mirrored texture.")
+    mirrored_style: bool = setting(
+        False,
+        "Take every other draw, the first included, from the mirrored texture, as the paper does. Skin of the far side "
+        "then gets its look from the near side, and asymmetries of the light and of the person come with it.",
+    )
+    style_from_seen: bool = setting(
+        True,
+        "Draw style only where the photo shows the texture, and compare only texels inside the islands. false, as "
+        "published: from the whole sampled texture, black where nothing is seen; the moments then darken the result.",
+    )
     result_samples: int = setting(
         1024, "Positions at which result, style and content are compared in each step. The paper: 2048.", minimum=2
     )
     two_sided_remd: bool = setting(
-        False, "Relaxed earth mover's distance in both directions (STROTSS); one direction as in the paper otherwise."
+        False,
+        "Relaxed earth mover's distance in both directions (STROTSS), which asks that all of the style appears "
+        "somewhere; one direction, as published, otherwise.",
+    )
+    content_noise: bool = setting(
+        False,
+        "Add noise, N(0, 1), to the content's features from ReLU 3_3 on (vgg16 only): less of the content's fine "
+        "structure is held. The published runs have none: their --add_noise switches it off.",
+    )
+    stretch_between_transfers: bool = setting(
+        False,
+        "Between transfers stretch the texture to 0..1 and round it down to 8 bit, as the published code does. Colours "
+        "drift with every transfer; without it they stay as they were optimised.",
     )
 
     def validate(self) -> None:
@@ -98,6 +119,8 @@ class RefineSettings:
         self._check_scales()
         if self.optimiser == "sgd" and self.parameters == "texels":
             raise ValueError("optimiser: got sgd with parameters: texels; sgd needs parameters: pyramid, or use adam")
+        if self.content_noise and self.features in ("patches", "none"):
+            raise ValueError(f"content_noise: got true with features: {self.features}; it is noise on layers of vgg16")
         if self.parameters == "texels" and self.style_step > self.learning_rate:
             raise ValueError(f"style_step: got {self.style_step}, allowed is at most learning_rate ({self.learning_rate})")
 
