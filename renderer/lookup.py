@@ -125,19 +125,22 @@ def _sparse_tensor(matrix, device, dtype):
         return torch.sparse_csr_tensor(starts, columns, values.to(dtype), size=matrix.shape)
 
 
-def build_lookup(mesh: Mesh, camera: Camera, height: int, width: int, supersampling: int | None = None) -> TextureLookup:
+def build_lookup(
+    mesh: Mesh, camera: Camera, height: int, width: int, supersampling: int | None = None, backend: str = "cpu"
+) -> TextureLookup:
     """Prepares the look-up of height x width textures on a mesh seen by a camera.
 
     A covered pixel is the mean of its samples that hit the mesh (a regular supersampling x supersampling grid), each
     bilinear between texel centres and held at the texture's border; its weights sum to 1. supersampling: 1 to 4;
-    None takes what the texture's density on the image needs, so that a fine texture does not alias.
-    Raises ValueError (sizes) or RasterizeError (geometry).
+    None takes what the texture's density on the image needs, so that a fine texture does not alias. backend: of
+    `rasterize`; the rest is the same for all, and the products run where the texture is.
+    Raises ValueError (sizes), RasterizeError (geometry) or RendererUnavailable.
     """
     for name, size in (("height", height), ("width", width)):
         if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
             raise ValueError(f"the texture's {name} is {size!r}; 1 to {MAXIMUM_SIZE} texels are needed")
     if supersampling is None:
-        supersampling = int(np.clip(np.ceil(texel_density(mesh, camera, height, width) - 0.1), 1, MAXIMUM_SUPERSAMPLING))
+        supersampling = int(np.clip(np.ceil(texel_density(mesh, camera, height, width, backend) - 0.1), 1, MAXIMUM_SUPERSAMPLING))
     elif supersampling not in range(1, MAXIMUM_SUPERSAMPLING + 1):
         raise ValueError(f"supersampling is {supersampling!r}; 1 to {MAXIMUM_SUPERSAMPLING} or None is needed")
     s = supersampling
@@ -146,7 +149,7 @@ def build_lookup(mesh: Mesh, camera: Camera, height: int, width: int, supersampl
     parts = []
     for top in range(0, camera.height, band_rows):
         rows = min(band_rows, camera.height - top)
-        fragments = rasterize(mesh, fine.cropped(0, top * s, fine.width, rows * s))
+        fragments = rasterize(mesh, fine.cropped(0, top * s, fine.width, rows * s), backend)
         parts.append(_band(fragments, mesh, height, width, s, top * camera.width))
     pixels, coverage, lengths, texels, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -175,11 +178,11 @@ def _band(fragments, mesh, height, width, per_pixel, first_pixel):
     return pixels[:count] + first_pixel, coverage[:count], lengths[:count], texels[:entries].copy(), weights[:entries].copy()
 
 
-def texel_density(mesh: Mesh, camera: Camera, height: int, width: int) -> float:
+def texel_density(mesh: Mesh, camera: Camera, height: int, width: int, backend: str = "cpu") -> float:
     """Texels along a pixel's side that three quarters of the covered pixels do not exceed; 0 when none is covered."""
     shrink = min(1.0, DENSITY_PROBE / max(camera.width, camera.height))
     probe = camera.resized(max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink)))
-    ids = rasterize(mesh, probe).face_ids
+    ids = rasterize(mesh, probe, backend).face_ids
     ids = ids[ids >= 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         in_image = _areas(camera.project(mesh.vertices)[mesh.faces])

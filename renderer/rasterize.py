@@ -10,6 +10,7 @@ from renderer.mesh import Mesh
 
 MAXIMUM_SIZE = 16384
 MAXIMUM_COORDINATE = 1e30
+BACKENDS = ("cpu", "nvdiffrast")
 
 
 class RasterizeError(ValueError):
@@ -29,16 +30,27 @@ class Fragments:
     depth: np.ndarray
 
 
-def rasterize(mesh: "Mesh | tuple[np.ndarray, np.ndarray]", camera: Camera) -> Fragments:
+def rasterize(
+    mesh: "Mesh | tuple[np.ndarray, np.ndarray]", camera: Camera, backend: str = "cpu"
+) -> Fragments:
     """The nearest face at every pixel centre of the camera's image.
 
     mesh: a Mesh or a pair (vertices [V, 3] in camera space, faces [F, 3] integers). Both orientations are drawn.
     A centre on a shared edge belongs to exactly one of its faces (top-left rule, exact); at equal depth (float32)
     the lowest face id wins; degenerate faces and what lies behind the camera (z <= 0) draw nothing, faces that are
-    partly behind it are drawn where they are in front. Raises RasterizeError.
+    partly behind it are drawn where they are in front.
+    backend: cpu, or nvdiffrast, which differs close to edges (`renderer.nvdiffrast_backend` says how); never replaced by
+    the other. Raises RasterizeError, RendererUnavailable.
     """
+    if backend not in BACKENDS:
+        raise RasterizeError(f"the backend is {backend!r}; {' or '.join(BACKENDS)} is needed")
     vertices, faces = (mesh.vertices, mesh.faces) if isinstance(mesh, Mesh) else mesh
     vertices, faces = _checked(vertices, faces, 3, "vertices")
+    if backend == "nvdiffrast":
+        from renderer import nvdiffrast_backend  # it needs torch, and has no other use for a CPU
+
+        _check_limits(vertices, camera.height, camera.width)
+        return Fragments(*nvdiffrast_backend.draw(vertices, faces, camera))
     return _draw(camera.homogeneous(vertices), faces, camera.height, camera.width)
 
 
@@ -74,12 +86,16 @@ def _checked(positions, faces, columns, name):
     return positions, np.ascontiguousarray(faces, dtype=np.int32)
 
 
-def _draw(positions, faces, height, width):
+def _check_limits(positions, height, width):
     for name, size in (("height", height), ("width", width)):
         if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
             raise RasterizeError(f"the image's {name} is {size!r}; 1 to {MAXIMUM_SIZE} pixels are needed")
     if positions.size and np.abs(positions).max() > MAXIMUM_COORDINATE:
         raise RasterizeError(f"a coordinate reaches {np.abs(positions).max():.3g}; below {MAXIMUM_COORDINATE:g} is needed")
+
+
+def _draw(positions, faces, height, width):
+    _check_limits(positions, height, width)
     face_ids = np.full((height, width), -1, dtype=np.int32)
     barycentrics = np.zeros((height, width, 3), dtype=np.float32)
     depth = np.full((height, width), np.inf, dtype=np.float32)
