@@ -1,10 +1,42 @@
-"""What comes from outside: code, networks and pictures, with their licences.
+"""What comes from outside: code, networks, face models and pictures, with their licences, and where their files belong.
 
 One table; manifests, source.json and the README take it from here.
+
+    python -m external.assets doctor             what is here, what is not, what that disables, and the next step for each
+    python -m external.assets fetch [NAME ...]   downloads what may be downloaded
+    python -m external.assets table              the README's table
+
+`--assets FOLDER` (the setting `assets`) is where obtained files lie; data/ where it is not given.
 """
 
+import argparse
+import errno
+import fcntl
+import hashlib
+import http.client
 import importlib.metadata
-from dataclasses import asdict, dataclass
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHUNK = 1 << 20
+TIMEOUT = 30  # s without an answer
+ATTEMPTS = 3  # to go on after a connection that broke, as long as each brings something
+
+
+@dataclass(frozen=True)
+class AssetFile:
+    path: str  # below the assets folder; a folder has no size
+    size: int | None = None  # bytes, where published
+    sha256: str = ""  # hex, where published
 
 
 @dataclass(frozen=True)
@@ -13,31 +45,509 @@ class Asset:
     used_by: str  # the part of the program that needs it
     licence: str  # in a word
     origin: str  # where it comes from
+    package: str = ""  # the Python package that brings it
+    files: tuple[AssetFile, ...] = ()  # what has to be obtained
+    url: str = ""  # of its one file, where everybody may download it
+    step: str = ""  # how it is obtained where that is not so
+    disables: str = ""  # what does not work without it
+    non_commercial: bool = False
+    makes: str = ""  # needed only to make this file, where it is not there
 
+
+FACE_MODEL = "BFM/BFM_model_front.mat"
+RECONSTRUCTION_NETWORK = "deep3dfacerecon/epoch_latest.pth"
+IDENTITY_NETWORK = "arcface/backbone.pth"
+VGG16 = "vgg16-397923af.pth"
+_DEEP3D = "reconstruct.system=deep3dfacerecon, configs figure7 and figure8"
+_BFM_FOLDER = "copy them from the folder BFM of github.com/sicxu/Deep3DFaceRecon_pytorch"
 
 ASSETS = (
-    Asset("MTCNN code and weights", "mtcnn", "MIT", "Python package mtcnn"),
-    Asset("MediaPipe Face Mesh networks", "face_mesh", "Apache-2.0", "Python package mediapipe (models inside its wheel)"),
-    Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
-    Asset("Photo astronaut.png (Eileen Collins)", "sample_photos", "public domain (NASA)", "Python package scikit-image"),
+    Asset("MTCNN code and weights", "mtcnn", "MIT", "Python package mtcnn", package="mtcnn", disables="detecting faces"),
     Asset(
-        "Photo grace_hopper.jpg (Grace Hopper)", "sample_photos", "public domain (US Navy)", "Python package matplotlib"
+        "MediaPipe Face Mesh networks",
+        "face_mesh",
+        "Apache-2.0",
+        "Python package mediapipe (models inside its wheel)",
+        package="mediapipe",
+        disables="reconstruct.system=face_mesh, the default",
     ),
-    Asset("VGG16 ImageNet weights", "vgg16", "BSD-3-Clause", "torchvision, vgg16-397923af.pth"),
+    Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
+    Asset(
+        "Photo astronaut.png (Eileen Collins)",
+        "sample_photos",
+        "public domain (NASA)",
+        "Python package scikit-image",
+        package="scikit-image",
+        disables="runs without photos",
+    ),
+    Asset(
+        "Photo grace_hopper.jpg (Grace Hopper)",
+        "sample_photos",
+        "public domain (US Navy)",
+        "Python package matplotlib",
+        package="matplotlib",
+        disables="runs without photos",
+    ),
+    Asset(
+        "VGG16 ImageNet weights",
+        "vgg16",
+        "BSD-3-Clause",
+        "torchvision, vgg16-397923af.pth",
+        files=(AssetFile(VGG16, 553433881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
+        url=f"https://download.pytorch.org/models/{VGG16}",
+        disables="refine.features=vgg16, configs facerefiner, figure7 and figure8",
+    ),
+    Asset(
+        "Deep3DFaceRecon weights",
+        "deep3dfacerecon",
+        "MIT, over the non-commercial BFM09",
+        "github.com/sicxu/Deep3DFaceRecon_pytorch",
+        files=(AssetFile(RECONSTRUCTION_NETWORK),),
+        step="download epoch_latest.pth by the link in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch",
+        disables=_DEEP3D,
+        non_commercial=True,
+    ),
+    Asset(
+        "Basel Face Model 2009, cropped, with expressions",
+        "deep3dfacerecon",
+        "non-commercial research",
+        "made from the two below and the BFM index files, once",
+        files=(AssetFile(FACE_MODEL),),
+        step="put 01_MorphableModel.mat, Exp_Pca.bin and the index files beside it: the first run makes it",
+        disables=_DEEP3D,
+        non_commercial=True,
+    ),
+    Asset(
+        "Basel Face Model 2009",
+        "deep3dfacerecon",
+        "non-commercial research",
+        "faces.dmi.unibas.ch/bfm",
+        files=(AssetFile("BFM/01_MorphableModel.mat"),),
+        step="ask for access at https://faces.dmi.unibas.ch/bfm/main.php?nav=1-2&id=downloads, then unpack it from the archive",
+        disables=_DEEP3D,
+        non_commercial=True,
+        makes=FACE_MODEL,
+    ),
+    Asset(
+        "Expression basis of Guo et al. 2018",
+        "deep3dfacerecon",
+        "research only",
+        "github.com/Juyong/3DFace",
+        files=(AssetFile("BFM/Exp_Pca.bin"),),
+        step="download it by the link in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch ('Exp_Pca.bin')",
+        disables=_DEEP3D,
+        non_commercial=True,
+        makes=FACE_MODEL,
+    ),
+    Asset(
+        "BFM index files",
+        "deep3dfacerecon",
+        "MIT",
+        "github.com/sicxu/Deep3DFaceRecon_pytorch, folder BFM",
+        files=(
+            AssetFile("BFM/BFM_exp_idx.mat", 91931, "62752a2cab3eea148569fb07e367e03535b4ee04aa71ea1a9aed36486d26c612"),
+            AssetFile("BFM/facemodel_info.mat", 738861, "529398f76619ae7e22f43c25dd60a2473bcc2bcc8c894fd9c613c68624ce1c04"),
+            AssetFile("BFM/std_exp.txt", 615, "4abc20f1cad2471272637d366b511f1a44c2befeeb1353b7fff392ef72ed1203"),
+        ),
+        step=_BFM_FOLDER,
+        disables=_DEEP3D,
+        makes=FACE_MODEL,
+    ),
+    Asset(
+        "BFM vertex choice",
+        "deep3dfacerecon",
+        "MIT",
+        "github.com/sicxu/Deep3DFaceRecon_pytorch, folder BFM",
+        files=(
+            AssetFile("BFM/BFM_front_idx.mat", 44880, "7d285dd018563113496127df9c364800183172adb4d3e802f726085dab66b087"),
+        ),
+        step=_BFM_FOLDER,
+        disables=_DEEP3D,
+    ),
+    Asset(
+        "BFM texture layout",
+        "deep3dfacerecon",
+        "MIT",
+        "github.com/cleardusk/3DDFA_V2, folder configs",
+        files=(AssetFile("BFM/BFM_UV.mat", 779401),),  # published twice with the same values and different headers
+        step="copy it from the folder configs of github.com/cleardusk/3DDFA_V2",
+        disables=_DEEP3D,
+    ),
+    Asset(
+        "ArcFace weights (ms1mv3, r50)",
+        "arcface",
+        "non-commercial research",
+        "github.com/deepinsight/insightface, arcface_torch",
+        files=(AssetFile(IDENTITY_NETWORK),),
+        step="download ms1mv3_arcface_r50_fp16/backbone.pth, which the README of recognition/arcface_torch links",
+        disables="identity similarity in metrics.json",
+        non_commercial=True,
+    ),
+    Asset(
+        "OSTeC textures",
+        "ostec",
+        "CC BY-NC-SA 4.0",
+        "github.com/barisgecer/OSTeC",
+        files=(AssetFile("ostec"),),
+        step="make them with OSTeC, or copy test_imgs/figure8/ostec of github.com/HarshWinterBytes/FaceRefiner; "
+        "one PNG for each photo, of the same name",
+        disables="config figure8",
+        non_commercial=True,
+    ),
+    Asset(
+        "nvdiffrast",
+        "nvdiffrast",
+        "Nvidia Source Code License (non-commercial)",
+        "github.com/NVlabs/nvdiffrast",
+        package="nvdiffrast",
+        disables="renderer=nvdiffrast; renderer=cpu does the same, slower to start",
+        non_commercial=True,
+    ),
 )
-_PACKAGES = {"mtcnn": "mtcnn", "face_mesh": "mediapipe", "vgg16": "torchvision"}
+
+
+class FetchError(RuntimeError):
+    """Something could not be downloaded; one line with what to do."""
 
 
 def used_by(*parts):
-    """The assets of these parts as dicts: name, used_by, licence, origin, and the package's version where one brings it."""
+    """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, and version where a package
+    brings one. What only makes another file is left out."""
     found = []
     for asset in ASSETS:
-        if asset.used_by in parts:
-            entry = asdict(asset)
-            if asset.used_by in _PACKAGES and "package" in asset.origin:
-                try:
-                    entry["version"] = importlib.metadata.version(_PACKAGES[asset.used_by])
-                except importlib.metadata.PackageNotFoundError:
-                    entry["version"] = None
+        if asset.used_by in parts and not asset.makes:
+            keys = ("name", "used_by", "licence", "origin", "non_commercial")
+            entry = {key: getattr(asset, key) for key in keys}
+            if asset.package:
+                entry["version"] = _version(asset.package)
             found.append(entry)
     return found
+
+
+def assets_folder(setting="data"):
+    """The folder of obtained files: the setting `assets`; a relative one is below the project's own folder."""
+    return ROOT / Path(setting).expanduser()
+
+
+def vgg16_path(folder):
+    """VGG16's weights: in the assets folder, else where torchvision keeps them, else where `fetch` would put them."""
+    own, torchvisions = Path(folder) / VGG16, torchvision_folder() / VGG16
+    return torchvisions if torchvisions.is_file() and not own.is_file() else own
+
+
+def torchvision_folder():
+    """Where torchvision keeps weights."""
+    home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def missing_files(part, folder="data"):
+    """What is not there of everything that a part needs: one line for each file (and package), with how to get it.
+
+    folder: the setting `assets`, or a path.
+    """
+    folder, lines = assets_folder(folder), []
+    for asset in ASSETS:
+        if asset.used_by == part:
+            unless = f" (not needed where {folder / asset.makes} is there)" if asset.makes else ""
+            lines += [f"{path}: {asset.name}{unless}; {next_step(asset, path)}" for path in absent(asset, folder)]
+            if asset.package and _version(asset.package) is None:
+                lines.append(f"{asset.name}; {next_step(asset)}")
+    return lines
+
+
+def absent(asset, folder):
+    """Paths of an asset's files that are needed and not there."""
+    folder = Path(folder)
+    if asset.makes and (folder / asset.makes).is_file():
+        return []
+    if any(other.makes == file.path for other in ASSETS for file in asset.files):
+        return []  # what makes it is asked for in its place
+    paths = [vgg16_path(folder) if file.path == VGG16 else folder / file.path for file in asset.files]
+    return [path for path in paths if not (path.is_file() or (path.is_dir() and any(path.iterdir())))]
+
+
+def next_step(asset, path=None):
+    """What to do where an asset is missing, in words."""
+    if asset.url:
+        return f"python -m external.assets fetch {asset.used_by} (or download {asset.url} to {path})"
+    if asset.used_by == "nvdiffrast":
+        from renderer.nvdiffrast_backend import INSTALL
+
+        return INSTALL
+    return asset.step or f"pip install -r requirements.txt (package {asset.package})"
+
+
+# ---- fetching --------------------------------------------------------------------------------------------------------
+
+
+def fetch(asset, folder, quiet=False):
+    """Download an asset's file into the assets folder; a download that broke off goes on where it stopped.
+
+    The file is under its name only when it is whole and its checksum right; until then it is beside it, as .part.
+    Returns its path. Raises FetchError: nothing to download, no network, wrong contents, or a file that is there is
+    another one (it is left alone).
+    """
+    if not asset.url:
+        raise FetchError(f"{asset.name} cannot be fetched ({asset.licence}): {next_step(asset)}")
+    file = asset.files[0]
+    target = Path(folder) / file.path
+    if target.exists():
+        if difference(target, file):
+            raise FetchError(f"{target} is not the published {asset.name} ({difference(target, file)}): move it away first")
+        return target
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as stream:
+            _lock(stream, target)
+            try:
+                resumed = stream.tell() > 0
+                _download(asset, stream, target, quiet)
+                wrong = difference(part, file)
+                if wrong and resumed:
+                    # The beginning may be of something else.
+                    _begin_again(stream)
+                    _download(asset, stream, target, quiet)
+                    wrong = difference(part, file)
+                if wrong:
+                    _begin_again(stream)
+                    raise FetchError(f"{asset.url} gave something else ({wrong}): try again, or put {asset.name} to {target}")
+                os.fsync(stream.fileno())
+                os.replace(part, target)
+            finally:
+                if os.fstat(stream.fileno()).st_size == 0:
+                    part.unlink(missing_ok=True)
+    except OSError as error:
+        raise FetchError(f"{target} cannot be written: {_reason(error)}") from error
+    return target
+
+
+def difference(path, file):
+    """How a file differs from the published one, in words; "" where it does not, or nothing is known."""
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        return f"{size} bytes, not {file.size}"
+    if file.sha256:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != file.sha256:
+            return f"sha256 {found[:8]}..., not {file.sha256[:8]}..."
+    return ""
+
+
+def _lock(stream, target):
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FetchError(f"{target} is being fetched by another process: wait for it") from error
+    except OSError:
+        pass  # a file system without locks; then nobody should fetch twice at once
+
+
+def _begin_again(stream):
+    stream.seek(0)
+    stream.truncate()
+
+
+def _download(asset, stream, target, quiet):
+    """Append to a stream what is still missing of an asset's file."""
+    from tqdm import tqdm
+
+    size = asset.files[0].size
+    if size is not None and stream.tell() > size:
+        _begin_again(stream)
+    if size is not None and stream.tell() == size:
+        return
+    attempts = ATTEMPTS
+    # On a terminal only.
+    with tqdm(total=size, unit="B", unit_scale=True, desc=target.name, disable=True if quiet else None) as bar:
+        while True:
+            before = stream.tell()
+            problem = _receive(asset, stream, target, bar)
+            if not problem:
+                return
+            attempts = ATTEMPTS if stream.tell() > before else attempts - 1
+            if not attempts:
+                raise FetchError(
+                    f"{asset.url}: the connection broke after {stream.tell()} bytes ({problem}): the same command goes on "
+                    f"from there; or download it elsewhere and put it to {target}"
+                )
+
+
+def _receive(asset, stream, target, bar):
+    """One request. Returns "" when the file is complete, else why it is not."""
+    start = stream.tell()
+    request = urllib.request.Request(asset.url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            placed = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", answer.headers.get("Content-Range") or "")
+            if answer.status != 206 or not placed or int(placed[1]) != start:
+                _begin_again(stream)
+                if answer.status == 206:
+                    return "the server sent another part than was asked for"
+                # The server sends all of it, whatever was asked for.
+                start = 0
+            length = answer.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            size = asset.files[0].size
+            if None not in (size, total) and total != size:
+                raise FetchError(f"{asset.url} offers {total} bytes, {asset.name} has {size}: put it to {target} by hand")
+            bar.total, bar.n = total, start
+            while block := answer.read(CHUNK):
+                stream.write(block)
+                bar.update(len(block))
+            stream.flush()
+            wanted = total if size is None else size
+            return "" if wanted is None or stream.tell() == wanted else "it ended early"
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and start:
+            _begin_again(stream)
+            return "the server has less than what is here"
+        raise FetchError(f"{asset.url} answers {error.code} {error.reason}: download it elsewhere and put it to {target}") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        stream.flush()
+        reason = _reason(getattr(error, "reason", error))
+        if stream.tell() == 0:
+            raise FetchError(
+                f"{asset.url} cannot be reached ({reason}): check the network, or download it elsewhere and put it to {target}"
+            ) from error
+        return reason
+
+
+def _reason(error):
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()
+    return text[0][:120]
+
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+
+
+def doctor(folder):
+    """The lines that `doctor` prints."""
+    lines = [*_machine(), "", f"Assets (files below {folder}):"]
+    for asset in ASSETS:
+        paths = absent(asset, folder)
+        absent_package = asset.package and _version(asset.package) is None
+        makers = [other for other in ASSETS if other.makes and other.makes in [file.path for file in asset.files]]
+        if any(absent(other, folder) for other in makers):
+            lines.append(f"  [missing] {asset.name}: {folder / makers[0].makes}")
+            lines.append(f"            next: get what it is made from ({', '.join(other.name for other in makers)}), see below")
+            continue
+        if not paths and not absent_package:
+            lines.append(f"  [ok]      {asset.name}{_found(asset, folder)}")
+            continue
+        where = ", ".join(str(path) for path in paths) or f"package {asset.package}"
+        lines.append(f"  [missing] {asset.name}: {where}")
+        lines.append(f"            without: no {asset.disables}" if asset.disables else "            without: nothing changes")
+        lines.append(f"            next: {next_step(asset, paths[0] if paths else None)}")
+    return lines
+
+
+def _found(asset, folder):
+    """What is to be said about an asset that is there."""
+    if asset.package:
+        return f" ({asset.package} {_version(asset.package)})"
+    if asset.makes and (folder / asset.makes).is_file():
+        return f": not needed, {folder / asset.makes} is there"
+    notes = []
+    for file in asset.files:
+        path = vgg16_path(folder) if file.path == VGG16 else folder / file.path
+        if not path.exists():
+            return ": will be made by the first run"
+        wrong = "" if path.is_dir() else difference(path, file)
+        notes.append(f"{path}, not the published one ({wrong})" if wrong else str(path))
+    return ": " + ", ".join(notes) if notes else ""
+
+
+def _machine():
+    """Lines on Python, torch, the GPU and what builds nvdiffrast."""
+    lines = [f"Python      {platform.python_version()} ({sys.executable})"]
+    try:
+        import torch
+
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU that it can use"
+        lines += [f"torch       {torch.__version__}", f"CUDA        {torch.version.cuda or 'not in this torch'}; {gpu}"]
+    except ImportError as error:
+        lines.append(f"torch       missing ({error}): pip install -r requirements.txt")
+    compiler = os.environ.get("CC", "gcc")
+    lines.append(f"compiler    {_first_line(compiler, '--version') or f'no {compiler}: sudo apt-get install gcc'}")
+    nvcc = next((line for line in _output("nvcc", "--version").splitlines() if "release" in line), "")
+    lines.append(f"nvcc        {nvcc or 'none (only building nvdiffrast needs it)'}")
+    lines.append(f"ninja       {_first_line('ninja', '--version') or 'none (only building nvdiffrast needs it)'}")
+    lines.append(f"nvdiffrast  {_version('nvdiffrast') or 'none (renderer=cpu is used)'}")
+    return lines
+
+
+def _output(*command):
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _first_line(*command):
+    return _output(*command).partition("\n")[0].strip()
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def table():
+    """The catalogue as the README's Markdown table."""
+    lines = ["| asset | needed for | licence | commercial use | from | where it belongs |", "|---|---|---|---|---|---|"]
+    for asset in ASSETS:
+        where = ", ".join(f"`data/{file.path}`" for file in asset.files) or "comes with it"
+        if asset.used_by == "nvdiffrast":
+            where = "installed by hand"
+        needed = asset.used_by + (f" (to make `{Path(asset.makes).name}`)" if asset.makes else "")
+        allowed = "no" if asset.non_commercial else "yes"
+        lines.append(f"| {asset.name} | {needed} | {asset.licence} | {allowed} | {asset.origin} | {where} |")
+    return lines
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m external.assets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=("doctor", "fetch", "table"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; all that may be fetched if not given")
+    parser.add_argument("--assets", default="data", metavar="FOLDER", help="where obtained files lie (default: data)")
+    given = parser.parse_args(argv)
+    folder = assets_folder(given.assets)
+    if given.command != "fetch":
+        if given.names:
+            parser.error(f"{given.command} takes no names")
+        print("\n".join(doctor(folder) if given.command == "doctor" else table()))
+        return 0
+    known = [asset.used_by for asset in ASSETS if asset.files]
+    for name in given.names:
+        if name not in known:
+            parser.error(f"there is no {name} to fetch; known are {', '.join(dict.fromkeys(known))}")
+    wanted = [asset for asset in ASSETS if (asset.used_by in given.names and asset.files) or (not given.names and asset.url)]
+    failed = False
+    for asset in wanted:
+        try:
+            print(f"{asset.name}: {fetch(asset, folder)}")
+        except FetchError as error:
+            failed = True
+            print(f"error: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("stopped: the same command goes on from here", file=sys.stderr)
+            return 130
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
