@@ -22,14 +22,17 @@ def main(argv=None):
     arguments = parse(argv, __doc__)
     config = arguments.config
     from pipeline import choices, inputs  # torch takes a second; wrong use should not wait for it
+    from pipeline.requirements import require_assets
 
+    require_assets(config, reconstructing=False, may_fetch=not arguments.dry_run)
     device = choices.choose_device(config.device)
-    chosen = choices.choose_features(config.refine, device)
-    work = inputs.find_faces(arguments)
+    chosen = choices.choose_features(config.refine, device, config.assets)
+    renderer = choices.choose_renderer(config.renderer, device)
+    work = inputs.faces_meant(arguments)
     content = inputs.ContentImages(config.content)
     if arguments.dry_run:
         print(to_yaml(config), end="")
-        print(f"refine: {len(work)} faces on {device}, {chosen.why}")
+        print(f"refine: {len(work)} faces on {device}, {chosen.why}, {renderer.why}")
         for item in work:
             print(f"  {item.folder} -> {arguments.out / item.name}")
         return ALL_DONE
@@ -47,10 +50,10 @@ def main(argv=None):
             config_yaml=to_yaml(config),
             seed=config.seed,
             device=choices.device_name(device),
-            assets=chosen.assets,
+            assets=chosen.assets + renderer.assets + choices.evaluation_assets(config) + content.assets(),
         )
-        run.manifest["features"] = chosen.why
-        progress.line(f"refine: {len(work)} faces on {device}, {chosen.why}")
+        run.manifest |= {"features": chosen.why, "renderer": renderer.why}
+        progress.line(f"refine: {len(work)} faces on {device}, {chosen.why}, {renderer.why}")
         for item in work:
             started = time.perf_counter()
             try:
@@ -63,7 +66,7 @@ def main(argv=None):
                     raise inputs.InputError(item.problem)
                 image, image_path = content.of(item.photo_stem)
                 files = input_files(item.folder) + ([image_path] if image_path else [])
-                mark = results_fingerprint(f"{fingerprint(config)} {chosen.kind}", files, VERSION)
+                mark = results_fingerprint(f"{fingerprint(config)} {chosen.kind} {renderer.kind}", files, VERSION)
                 if is_finished(run.results(item.name), mark):
                     run.record(item.name, "skipped")
                     progress.photo_done(f"{item.name}: finished already with the same settings")
@@ -76,6 +79,7 @@ def main(argv=None):
                         config,
                         chosen.extractor(),
                         device,
+                        renderer.kind,
                         reconstruction.content if image is None else image,
                         progress.within,
                         {"fingerprint": mark, "features": chosen.kind},

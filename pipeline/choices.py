@@ -1,6 +1,5 @@
-"""What `auto` stands for on this machine: the device and the features. An explicit choice never falls back."""
+"""What `auto` stands for on this machine: device, features and renderer. An explicit choice never falls back."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -8,12 +7,13 @@ from pathlib import Path
 
 import torch
 
+from external import assets
 from external.assets import used_by
 from pipeline.config import ConfigError
+from renderer import nvdiffrast_backend
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 
-VGG16_FILE = "vgg16-397923af.pth"
-VGG16_ORIGIN = f"https://download.pytorch.org/models/{VGG16_FILE}"
+VGG16_ORIGIN = f"https://download.pytorch.org/models/{assets.VGG16}"
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,13 @@ class Features:
     kind: str  # vgg16, patches or none
     why: str  # for the log and the manifest
     extractor: Callable  # makes the style_transfer extractor, or None
+    assets: list[dict]
+
+
+@dataclass(frozen=True)
+class Renderer:
+    kind: str  # cpu or nvdiffrast: the `backend` of the renderer's functions
+    why: str  # for the log and the manifest
     assets: list[dict]
 
 
@@ -42,9 +49,30 @@ def set_threads(threads):
         torch.set_num_threads(threads)
 
 
-def choose_features(settings, device):
-    """The features of `refine.features`. auto never downloads. Returns Features; raises ConfigError."""
-    path = vgg16_path(settings.vgg16_weights)
+def choose_renderer(setting, device):
+    """The renderer of `renderer: auto | cpu | nvdiffrast`. Returns Renderer; raises ConfigError with what would install it."""
+    kind, why = setting, f"renderer: {setting}"
+    if setting == "auto":
+        if device.type != "cuda":
+            kind, why = "cpu", "renderer: cpu (auto: no GPU is used)"
+        elif nvdiffrast_backend.is_available():
+            kind, why = "nvdiffrast", "renderer: nvdiffrast (auto: it and a GPU are there; non-commercial use only)"
+        else:
+            kind, why = "cpu", "renderer: cpu (auto: nvdiffrast is not installed)"
+    elif setting == "nvdiffrast":
+        try:
+            nvdiffrast_backend.load()
+        except nvdiffrast_backend.RendererUnavailable as error:
+            raise ConfigError(str(error)) from error
+    return Renderer(kind, why, used_by("nvdiffrast") if kind == "nvdiffrast" else [])
+
+
+def choose_features(settings, device, folder="data"):
+    """The features of `refine.features`. auto never downloads. folder: the setting `assets`.
+
+    Returns Features; raises ConfigError.
+    """
+    path = vgg16_path(settings.vgg16_weights, folder)
     kind = settings.features
     if kind == "auto":
         if device.type == "cuda" and path.is_file():
@@ -54,13 +82,16 @@ def choose_features(settings, device):
             kind, why = "patches", f"features: patches (auto: {missing})"
     else:
         why = f"features: {kind}"
+    if settings.content_noise and kind != "vgg16":
+        raise ConfigError(f"refine.content_noise is noise on layers of vgg16, but {why}: give refine.content_noise=false")
     if kind == "none":
         return Features(kind, why, lambda: None, [])
     if kind == "patches":
         return Features(kind, why, PatchFeatures, [])
     if not path.is_file():
         raise ConfigError(
-            f"refine.features is vgg16, but {path} is missing: download {VGG16_ORIGIN} to it, "
+            f"refine.features is vgg16, but {path} is missing{_and_torchvisions(path, settings)}: "
+            f"python -m external.assets fetch vgg16, or download {VGG16_ORIGIN} to it, "
             "or give refine.vgg16_weights=FILE, or refine.features=patches"
         )
 
@@ -74,9 +105,15 @@ def choose_features(settings, device):
     return Features(kind, why, extractor, used_by("vgg16"))
 
 
-def vgg16_path(given=""):
-    """Where the VGG16 weights are looked for: the given file, else where torchvision puts them."""
-    if given:
-        return Path(given).expanduser()
-    home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints" / VGG16_FILE
+def vgg16_path(given="", folder="data"):
+    """The VGG16 weights: the given file, else in the assets folder, else where torchvision keeps them."""
+    return Path(given).expanduser() if given else assets.vgg16_path(assets.assets_folder(folder))
+
+
+def _and_torchvisions(path, settings):
+    return "" if settings.vgg16_weights else f" (and not in {assets.torchvision_folder()})"
+
+
+def evaluation_assets(config):
+    """What the measurements use, as dicts for manifests: ArcFace, where its weights are there."""
+    return used_by("arcface") if (assets.assets_folder(config.assets) / assets.IDENTITY_NETWORK).is_file() else []

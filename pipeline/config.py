@@ -32,8 +32,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class DetectSettings:
-    """Which faces of a photo are taken (MTCNN)."""
+    """Which faces of a photo are taken."""
 
+    points: str = setting(
+        "auto",
+        "Where eyes, nose and mouth corners come from. auto: from detections/<stem>.txt beside the photos where there is "
+        "such a file (five lines 'x y', px), else from MTCNN. mtcnn: always.",
+        choices=("auto", "mtcnn"),
+    )
     face: int | str = setting(
         "largest",
         "Which face: largest, all, or a number: 0 is the largest, 1 the next.",
@@ -49,14 +55,30 @@ class DetectSettings:
 
 @dataclass(frozen=True)
 class ReconstructSettings:
-    """Mesh and camera from a detected face (MediaPipe Face Mesh)."""
+    """Mesh and camera from a detected face."""
 
+    system: str = setting(
+        "face_mesh",
+        "face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for non-commercial research; its "
+        "weights and the Basel Face Model have to be obtained (python -m external.assets doctor).",
+        choices=("face_mesh", "deep3dfacerecon"),
+    )
+    model_colours: bool = setting(
+        False, "Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper."
+    )
     crop_margin: float = setting(
-        0.6, "Border around the detected box, as a share of its longer side.", minimum=0.0, maximum=3.0
+        0.6, "face_mesh: border around the detected box, as a share of its longer side.", minimum=0.0, maximum=3.0
     )
     subdivisions: int = setting(
-        2, "How often every triangle of the template is split in four.", minimum=0, maximum=4
+        2, "face_mesh: how often every triangle of the template is split in four.", minimum=0, maximum=4
     )
+
+    def validate(self) -> None:
+        """Raises ValueError where two settings contradict each other."""
+        if self.model_colours and self.system != "deep3dfacerecon":
+            raise ValueError(
+                f"model_colours: got true with system: {self.system}, which has no colours; allowed with deep3dfacerecon"
+            )
 
 
 @dataclass(frozen=True)
@@ -117,6 +139,12 @@ class RenderSettings:
         minimum=0.0,
         maximum=0.2,
     )
+    mean_over: str = setting(
+        "covered",
+        "Pixels that the rendering loss is the mean over: those that the mesh covers (covered), so that its weight does not "
+        "depend on the crop, or all of the photo (photo), as published: there about half are covered.",
+        choices=("covered", "photo"),
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +162,17 @@ class Config:
     texture_size: int = setting(1024, "Height and width of the texture in texels.", minimum=64, maximum=8192)
     device: str = setting(
         "auto", "auto takes a CUDA GPU when there is one.", choices=("auto", "cpu", "cuda"), changes_results=False
+    )
+    renderer: str = setting(
+        "auto",
+        "What rasterises: cpu, or nvdiffrast on an NVIDIA GPU (installed by hand, for non-commercial use). auto takes "
+        "nvdiffrast where it and a GPU are there.",
+        choices=("auto", "cpu", "nvdiffrast"),
+    )
+    assets: str = setting(
+        "data",
+        "Folder of what you obtained yourself: networks, face models. A relative one is below FaceRefiner's own folder.",
+        changes_results=False,
     )
     threads: int = setting(
         0, "CPU threads of torch; 0 leaves torch's own number.", minimum=0, maximum=1024, changes_results=False
@@ -156,15 +195,13 @@ class Config:
 def load_config(path_or_name: str | Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
     """The defaults, changed by a YAML file, changed by `key=value` overrides, in this order.
 
-    path_or_name: a YAML file, or the name of one in `configs/` (`quick`); None is `default`.
+    path_or_name: a YAML file, or the name of one in `configs/` (`quick`); None is `default`. In it `base: NAME` takes over
+    another config first.
     overrides: texts such as `refine.iterations=80`, values as in YAML.
     Raises ConfigError.
     """
-    path = find_config(path_or_name)
     leaves = _leaves(Config)
-    values = {}
-    for key, value in _flatten(_read_yaml(path), f"in {path}"):
-        values[key] = _convert(key, value, leaves[key])
+    values = _file_values(find_config(path_or_name), leaves)
     for override in overrides:
         key, separator, text = override.partition("=")
         key = key.strip()
@@ -175,6 +212,19 @@ def load_config(path_or_name: str | Path | None = None, overrides: typing.Sequen
     config = _build(Config, values)
     validate(config)
     return config
+
+
+def _file_values(path: Path, leaves: dict, heirs: tuple = ()) -> dict:
+    """{dotted key: value} of a YAML file, over those of the config it names as `base`."""
+    tree = _read_yaml(path)
+    base, values = tree.pop("base", None), {}
+    if base is not None:
+        if not isinstance(base, str) or path in heirs:
+            raise ConfigError(f"base in {path} is {_shown(base)}, allowed is the name or file of a config that is not based on it")
+        values = _file_values(find_config(base), leaves, (*heirs, path))
+    for key, value in _flatten(tree, f"in {path}"):
+        values[key] = _convert(key, value, leaves[key])
+    return values
 
 
 def find_config(path_or_name: str | Path | None) -> Path:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from external.assets import ROOT, used_by
 from pipeline.config import ConfigError
 from pipeline.photos import IMAGE_ENDINGS, PhotoError, find_photos, read_photo, sample_photos
 from pipeline.reconstruction_folder import is_reconstruction
@@ -24,7 +25,7 @@ class Face:
     problem: str = ""  # why there is nothing to work on
 
 
-def find_faces(arguments):
+def faces_meant(arguments):
     """The faces meant by a command line: those of photos, reconstructed into OUT before, and reconstruction folders.
 
     arguments: pipeline.arguments.Arguments. Raises PhotoError.
@@ -75,13 +76,27 @@ def _failed_reconstructions(out):
         return set()
 
 
+def content_place(setting):
+    """The image or folder that `content` names: from the current folder, else (data/ostec) from the project's own."""
+    path = Path(setting).expanduser()
+    return path if path.exists() else ROOT / path
+
+
 class ContentImages:
     """The initial textures of `content`: none, one image for all, or a folder matched by the photos' stems."""
 
     def __init__(self, setting):
-        self._place = Path(setting).expanduser() if setting else None
+        self._place = content_place(setting) if setting else None
         if self._place is not None and not self._place.exists():
             raise ConfigError(f"content is {setting!r}, which does not exist: give an image or a folder of images")
+
+    def assets(self):
+        """What a manifest says of them: their licence is their generator's."""
+        if self._place is None:
+            return []
+        if self._place.name == "ostec":
+            return used_by("ostec")
+        return [{"name": "Initial textures", "used_by": "content", "licence": "their generator's", "origin": str(self._place)}]
 
     def of(self, stem):
         """(image uint8 [h, w, 3], its path), or (None, None) without content. Raises InputError, PhotoError."""

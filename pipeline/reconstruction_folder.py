@@ -49,14 +49,19 @@ def input_files(folder):
     return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
 
 
-def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None):
-    """Write a reconstruction into an existing folder. photo: uint8 [H, W, 3]; mask: uint8 [H, W]; source: a dict."""
+def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, content=None):
+    """Write a reconstruction into an existing folder.
+
+    photo: uint8 [H, W, 3]; mask: uint8 [H, W]; source: a dict; content: uint8 [h, w, 3].
+    """
     folder = Path(folder)
     save_mesh(mesh, folder / "mesh.obj")
     save_camera(camera, folder / "camera.json")
     write_image(folder / "photo.png", photo)
     if mask is not None:
         write_image(folder / "mask.png", mask)
+    if content is not None:
+        write_image(folder / "content.png", content)
     if source is not None:
         write_json(folder / "source.json", {"version": SOURCE_VERSION, **source})
 

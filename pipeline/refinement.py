@@ -12,6 +12,7 @@ import torch
 
 from pipeline.completion import complete
 from pipeline.export import head_mesh, write_glb, write_obj
+from pipeline.identity import identity_similarity
 from pipeline.metrics import rendering_scores
 from pipeline.photos import as_bytes, as_float
 from pipeline.preview import preview
@@ -95,7 +96,7 @@ def prepare(reconstruction, config, content=None):
     return Textures(sampled, seen, geometry.mask, initial, goal, outward, shares)
 
 
-def render_targets(reconstruction, textures, config, device):
+def render_targets(reconstruction, textures, config, device, backend="cpu"):
     """`targets(h, w)` for `refine_texture`: what the rendering should be, one look-up per texture size.
 
     That is the photo where they show seen texels, and fades into the rendering of the goal texture where they show
@@ -110,7 +111,7 @@ def render_targets(reconstruction, textures, config, device):
     pixels = as_float(photo.reshape(-1, 3))
 
     def targets(height, width):
-        lookup = build_lookup(reconstruction.mesh, camera, height, width)
+        lookup = build_lookup(reconstruction.mesh, camera, height, width, backend=backend)
         seen, goal = (
             cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (textures.visibility, textures.goal)
         )
@@ -119,6 +120,9 @@ def render_targets(reconstruction, textures, config, device):
         sure = np.clip((shown - HALF_SEEN) / (SEEN - HALF_SEEN), 0, 1)[:, None]
         goal = blended + sure * (pixels[lookup.pixels.numpy()] - blended)
         weights = (shown > 0) & inside_silhouette(lookup, config.render.silhouette_erosion)
+        weights = weights.astype(np.float32)
+        if config.render.mean_over == "photo":
+            weights *= len(weights) / (lookup.height * lookup.width)
         as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(device)
         return RenderTarget(lookup.to(device), as_tensor(goal), as_tensor(weights))
 
@@ -144,10 +148,12 @@ def inside_silhouette(lookup, erosion):
     return silhouette.reshape(-1)[pixels] > 0
 
 
-def refine_photo(folder, reconstruction, config, features, device, content=None, progress=None, extra=None):
+def refine_photo(
+    folder, reconstruction, config, features, device, backend="cpu", content=None, progress=None, extra=None
+):
     """Make all results of one photo in an empty folder. Returns the metrics, which are written last.
 
-    features: of `style_transfer`, or None. content: initial texture, uint8 [h, w, 3], or None. progress(share, text).
+    features: of `style_transfer`, or None. backend: cpu or nvdiffrast, of the rendering loss. content: initial texture, uint8 [h, w, 3], or None. progress(share, text).
     extra: what else metrics.json is to hold (fingerprint). Raises ReconstructionError.
     """
     folder, clock = Path(folder), Clock()
@@ -164,7 +170,7 @@ def refine_photo(folder, reconstruction, config, features, device, content=None,
             as_tensor(textures.sampled),
             as_tensor(textures.visibility[..., None]),
             as_tensor(textures.mask[..., None]),
-            render_targets(reconstruction, textures, config, device),
+            render_targets(reconstruction, textures, config, device, backend),
             features,
             config.refine,
             generator,
@@ -183,10 +189,12 @@ def refine_photo(folder, reconstruction, config, features, device, content=None,
         write_glb(folder, head, texture)
     with clock.part("measure"):
         scores, overlay, photo = measure(reconstruction, textures, texture)
+        identity = identity_similarity(config.assets, photo, overlay, reconstruction.source.get("points"))
         picture = preview(photo, overlay, as_float(texture), head, config.output.preview_size)
         write_image(folder / "preview.png", picture)
     metrics = {
         **scores,
+        **({} if identity is None else {"identity": {"arcface": identity}}),
         "texture_size": config.texture_size,
         "shares": textures.shares,
         "losses": result.losses[-1] if result.losses else {},

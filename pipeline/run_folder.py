@@ -226,6 +226,7 @@ class RunFolder:
             "device": {**former.get("device", {}), stage: device},
             "software": software_versions(),
             "assets": list(assets.values()),
+            "non_commercial_because_of": [name for name, entry in assets.items() if entry.get("non_commercial")],
             "photos": photos,
         }
         write_text(self.path / "config.yaml", config_yaml)

@@ -4,7 +4,9 @@ import dataclasses
 import re
 
 import pytest
+import torch
 
+from pipeline import choices
 from pipeline import config as config_module
 from pipeline.config import (
     Config,
@@ -18,6 +20,7 @@ from pipeline.config import (
     to_yaml,
     validate,
 )
+from renderer import nvdiffrast_backend
 
 
 def refusal(call, *arguments) -> str:
@@ -49,6 +52,46 @@ def test_defaults_are_allowed_and_documented():
 def test_every_config_loads_and_says_what_it_is_for(name):
     load_config(name)
     assert dict(list_configs())[name]
+
+
+PUBLISHED = {
+    "features": "vgg16", "transfers": 5, "scales": [0.5, 1.0], "iterations": 150, "rendering_iterations": 0,
+    "parameters": "pyramid", "pyramid_depth": 5, "optimiser": "sgd", "learning_rate": 0.3, "decay_learning_rate": False,
+    "momentum": 0.9, "content_weight": 8.0, "style_weight": 1.7, "rendering_weight": 20.0, "moment_weight": 1.0,
+    "content_decay": 1.1, "rendering_growth": 1.1, "scale_weights": True, "style_region": "all", "style_draws": 5,
+    "style_samples": 1000, "result_samples": 2048, "mirrored_style": True, "style_from_seen": False,
+    "two_sided_remd": False, "content_noise": False, "stretch_between_transfers": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["facerefiner", "figure7", "figure8"])
+def test_the_published_schedule(name):
+    config = load_config(name)
+    assert {key: getattr(config.refine, key) for key in PUBLISHED} == PUBLISHED
+    assert (config.texture_size, config.renderer, config.render.mean_over) == (512, "auto", "photo")
+
+
+def test_the_published_experiments_differ_in_what_they_start_from():
+    base, figure7, figure8 = (load_config(name) for name in ("facerefiner", "figure7", "figure8"))
+    assert figure7.reconstruct.system == figure8.reconstruct.system == "deep3dfacerecon"
+    assert figure7.reconstruct.model_colours and not figure8.reconstruct.model_colours
+    assert figure7.content == "" and figure8.content == "data/ostec"
+    for figure in (figure7, figure8):
+        assert dataclasses.replace(figure, reconstruct=base.reconstruct, content="") == base
+
+
+@pytest.mark.parametrize("path", sorted(config_module.CONFIG_FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_override_has_its_reason(path):
+    """A comment stands above each line of settings, or above the lines right before it."""
+    explained = False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.strip()
+        if not words or re.fullmatch(r"\w+:", words):
+            explained = False
+        elif words.startswith("#"):
+            explained = True
+        else:
+            assert explained, f"{path.name}: {words}"
 
 
 def test_default_config_is_the_default():
@@ -106,6 +149,10 @@ def test_types_of_what_is_loaded():
         ("detect.face=-1", "detect.face: got -1, allowed is largest or all or a whole number at least 0"),
         ("detect.try_turned=1", "detect.try_turned: got 1, allowed is true or false"),
         ("unwrap.zero_cosine=.9", "unwrap.zero_cosine: got 0.9, allowed is less than full_cosine (0.45)"),
+        ("reconstruct.model_colours=true", "reconstruct.model_colours: got true with system: face_mesh"),
+        ("reconstruct.system=bfm", "allowed is face_mesh or deep3dfacerecon"),
+        ("refine.content_noise=1", "refine.content_noise: got 1, allowed is true or false"),
+        ("renderer=opengl", "allowed is auto or cpu or nvdiffrast"),
         ("texture_size", "not of the form key=value"),
         ("=3", "not of the form key=value"),
     ],
@@ -166,8 +213,8 @@ def test_yaml_of_a_config_loads_to_the_same_config(yaml_file):
 
 def test_fingerprint_follows_what_changes_results():
     base = fingerprint(load_config())
-    assert base == fingerprint(load_config(None, ["threads=2", "device=cpu"]))
-    changes = ["seed=1", "detect.face=all", "refine.iterations=41", "refine.scales=[0.5]", "content=x.png"]
+    assert base == fingerprint(load_config(None, ["threads=2", "device=cpu", "assets=/elsewhere"]))
+    changes = ["seed=1", "detect.face=all", "refine.iterations=41", "refine.scales=[0.5]", "content=x.png", "renderer=cpu"]
     assert len({base, *(fingerprint(load_config(None, [change])) for change in changes)}) == 1 + len(changes)
     assert fingerprint(load_config(None, ["unwrap.erosion=2"])) == base
 
@@ -176,3 +223,63 @@ def test_validate_sees_what_was_built_by_hand():
     assert "seed: got true" in refusal(validate, dataclasses.replace(Config(), seed=True))
     wrong = dataclasses.replace(Config(), unwrap=config_module.UnwrapSettings(full_cosine=0.1))
     assert "unwrap.zero_cosine" in refusal(validate, wrong)
+
+
+# ---- what the settings stand for on this machine ---------------------------------------------------------------------
+
+
+def chosen_renderer(setting, device, installed, monkeypatch):
+    def load():
+        if not installed:
+            raise nvdiffrast_backend.RendererUnavailable("renderer nvdiffrast is not installed: pip install ...")
+
+    monkeypatch.setattr(nvdiffrast_backend, "load", load)
+    return choices.choose_renderer(setting, torch.device(device))
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "installed", "kind"),
+    [
+        ("auto", "cpu", True, "cpu"), ("auto", "cuda", False, "cpu"), ("auto", "cuda", True, "nvdiffrast"),
+        ("cpu", "cuda", True, "cpu"), ("nvdiffrast", "cuda", True, "nvdiffrast"),
+    ],
+)  # fmt: skip
+def test_renderer(setting, device, installed, kind, monkeypatch):
+    chosen = chosen_renderer(setting, device, installed, monkeypatch)
+    assert chosen.kind == kind and kind in chosen.why and ("auto" in chosen.why) == (setting == "auto")
+    assert [entry["non_commercial"] for entry in chosen.assets] == [True] * (kind == "nvdiffrast")
+
+
+def test_an_explicit_renderer_never_falls_back(monkeypatch):
+    assert "pip install" in refusal(chosen_renderer, "nvdiffrast", "cuda", False, monkeypatch)
+
+
+def test_vgg16_weights_are_the_given_ones_or_those_in_the_assets_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    settings = load_config("facerefiner").refine
+    message = refusal(choices.choose_features, settings, torch.device("cpu"), str(tmp_path))
+    assert str(tmp_path / "vgg16-397923af.pth") in message and "assets fetch vgg16" in message
+    (tmp_path / "vgg16-397923af.pth").write_bytes(b"1")
+    chosen = choices.choose_features(settings, torch.device("cpu"), str(tmp_path))
+    assert chosen.kind == "vgg16" and chosen.assets[0]["used_by"] == "vgg16"
+    assert choices.vgg16_path("mine.pth", tmp_path).name == "mine.pth"
+
+
+def test_noise_on_layers_that_are_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    settings = load_config(None, ["refine.content_noise=true", "refine.features=auto"]).refine
+    assert "content_noise" in refusal(choices.choose_features, settings, torch.device("cpu"), str(tmp_path))
+
+
+def test_a_config_can_be_based_on_another(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: quick\nrefine:\n  iterations: 7\n")
+    mine, quick = load_config(tmp_path / "mine.yaml"), load_config("quick")
+    assert mine.refine.iterations == 7 and mine.texture_size == quick.texture_size == 512
+    assert load_config(tmp_path / "mine.yaml", ["texture_size=128"]).texture_size == 128
+
+
+@pytest.mark.parametrize(("text", "said"), [("base: nowhere", "was not found"), ("base: 3", "base in"), ("base: {me}", "base in")])
+def test_a_base_that_cannot_be_is_refused(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("{me}", str(path)))
+    assert said in refusal(load_config, path)

@@ -305,10 +305,12 @@ def test_wrong_use_is_one_line(heads, tmp_path, arguments, message):
 
 
 def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path):
-    finished = process(heads / "ann", "-o", tmp_path / "out", "refine.features=vgg16", TORCH_HOME=str(tmp_path / "torch"))
+    words = [heads / "ann", "-o", tmp_path / "out", "refine.features=vgg16", f"assets={tmp_path / 'assets'}"]
+    nowhere = {"TORCH_HOME": str(tmp_path / "torch"), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    finished = process(*words, **nowhere)
     assert finished.returncode == 2 and len(finished.stderr.strip().splitlines()) == 1
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in finished.stderr
-    assert str(tmp_path / "torch" / "hub" / "checkpoints") in finished.stderr
+    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in finished.stderr and "cannot be reached" in finished.stderr
     assert not (tmp_path / "out").exists() and not (tmp_path / "torch").exists()
 
 
