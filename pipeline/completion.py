@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from renderer.dilate import push_pull
-from renderer.light import ODD_IN_X, spherical_harmonics
+from renderer.light import ODD_IN_X, fit_light, spherical_harmonics
 
 REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
 LIGHT_BLUR = 6.0  # pores and lashes say nothing about light
@@ -168,22 +168,6 @@ def _relit(mirror, sampled, seen, mask, normals, settings, unit):
     change = np.clip(here - here[:, ::-1], -settings.limit, settings.limit)
     change = np.where(mask[..., None], change, 0).astype(np.float32)
     return np.maximum((mirror + OFFSET) * np.exp(change) - OFFSET, 0)
-
-
-def fit_light(basis, colours, ridge, rounds=3):
-    """Robust ridge regression of log colours on spherical harmonics.
-
-    basis [N, 9], colours [N, 3] natural logs; ridge: of the mean square, on all but the constant. Returns [9, 3].
-    """
-    basis, colours = basis.astype(np.float64), colours.astype(np.float64)
-    penalty = ridge * len(basis) * np.diag([0.0] + [1.0] * (basis.shape[1] - 1))
-    weights = np.ones(len(basis))
-    for _ in range(rounds + 1):
-        weighted = basis * weights[:, None]
-        light = np.linalg.solve(weighted.T @ basis + penalty, weighted.T @ colours)
-        residual = np.abs(colours - basis @ light).sum(1)
-        weights = 1 / (1 + (residual / max(2 * np.median(residual), 1e-6)) ** 2)
-    return light
 
 
 def _harmonised(mirror, mirror_seen, sampled, seen, settings, unit):

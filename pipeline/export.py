@@ -3,8 +3,6 @@
 The material is plain diffuse without gloss: the light is in the texture.
 """
 
-import io
-
 import numpy as np
 import trimesh
 from PIL import Image
@@ -51,5 +49,4 @@ def write_glb(folder, mesh, texture):
         visual=trimesh.visual.TextureVisuals(uv=mesh.uvs[pairs[:, 1]], material=material),
         process=False,
     )
-    data = io.BytesIO(scene_mesh.export(file_type="glb", include_normals=True))
-    write_bytes(folder / "mesh.glb", data.getvalue())
+    write_bytes(folder / "mesh.glb", scene_mesh.export(file_type="glb", include_normals=True))

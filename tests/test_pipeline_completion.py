@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from synthetic_faces import albedo, head, head_normals, lit, photograph, texel_grid
 
-from pipeline.completion import complete, fit_light
+from pipeline.completion import complete
 from pipeline.config import CompletionSettings, load_config
 from pipeline.reconstruction_folder import Reconstruction
 from pipeline.refinement import prepare
-from renderer.light import ODD_IN_X, spherical_harmonics
+from renderer.light import ODD_IN_X, fit_light, spherical_harmonics
 from renderer.visibility import texel_geometry, visibility
 
 SIZE = 256

@@ -14,11 +14,12 @@ from skimage.filters import apply_hysteresis_threshold
 
 from external.face_mesh.template import load_template
 from renderer.interpolate import interpolate
-from renderer.light import spherical_harmonics
+from renderer.light import fit_light, spherical_harmonics
 from renderer.mesh import normalised, vertex_normals
 from renderer.rasterize import rasterize
 
 WORKING_PUPIL_DISTANCE = 100.0  # px; the size at which the photo is examined
+RIDGE = 0.02  # of the fitted light: it is asked for normals that the sure skin hardly has
 BLUR = 1.5  # px there: single hairs and pores are no evidence
 SURE, POSSIBLE = 1.6, 1.0  # difference at which a place is foreign by itself, or when joined to such a place
 DARKER, DARKER_BELOW, BRIGHTER, HUE = 0.45, 0.9, 0.5, 0.3  # natural log units that make a difference of 1; below: beards
@@ -49,7 +50,7 @@ def face_mask(crop, reconstruction, pupil_distance):
     skin = inside & _sure_skin(uvs)
     if np.count_nonzero(skin) < 100:
         return np.full(crop.shape[:2], 255, np.uint8)
-    light = _robust_fit(spherical_harmonics(normals[skin]), colours[skin])
+    light = fit_light(spherical_harmonics(normals[skin]), colours[skin], RIDGE)
     difference = np.where(inside[..., None], colours - spherical_harmonics(normals) @ light, 0)
     brightness = difference.mean(-1)
     hue = np.linalg.norm(difference - brightness[..., None], axis=-1)
@@ -97,15 +98,3 @@ def _sure_skin(uvs):
     centre = ((uvs[..., 0] - 0.5) / 0.31) ** 2 + ((uvs[..., 1] - 0.5) / 0.37) ** 2 < 1
     features = [_within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSTRILS)]
     return centre & ~np.any(features, axis=0)
-
-
-def _robust_fit(basis, colours, ridge=0.02, rounds=5):
-    """Least squares with Cauchy weights. basis [N, 9], colours [N, 3] -> [9, 3]."""
-    penalty = ridge * len(basis) * np.diag([0.0] + [1.0] * (basis.shape[1] - 1))
-    weights = np.ones(len(basis))
-    for _ in range(rounds):
-        weighted = basis * weights[:, None]
-        light = np.linalg.solve(weighted.T @ basis + penalty, weighted.T @ colours)
-        residual = np.abs(colours - basis @ light).sum(1)
-        weights = 1 / (1 + (residual / max(1.5 * np.median(residual), 1e-6)) ** 2)
-    return light
