@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def parse(argv, description):
 
 def run_main(main):
     """Run `main()` -> exit code as a program: users' mistakes are one line each and never a traceback."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         code = main()
     except (ConfigError, PhotoError, RunFolderError) as error:

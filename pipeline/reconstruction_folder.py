@@ -18,9 +18,11 @@ import numpy as np
 from pipeline.photos import PhotoError, as_float, read_photo
 from pipeline.run_folder import write_image, write_json
 from renderer.camera import Camera, CameraError, load_camera, save_camera
+from renderer.dilate import dilate
 from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
 
 SOURCE_VERSION = 1
+EMPTY, EMPTY_AREA = 2, 5e-4  # of 255, and of the image: what a content image leaves black is larger than a pupil
 
 
 class ReconstructionError(ValueError):
@@ -139,8 +141,20 @@ def _frontal_pose(mesh):
 
 
 def content_as_texture(content, size):
-    """A given initial texture, uint8 [h, w, 3], resampled to [size, size, 3] float32, 0..1."""
+    """A given initial texture, uint8 [h, w, 3], resampled to [size, size, 3] float32, 0..1, its empty places filled.
+
+    Generators leave black what they do not paint (around the island, in the mouth), with ragged edges that need not be
+    those of the mesh: larger black areas, and those at the border, take the colours beside them. A content image that is all black stays so.
+    """
+    black = (content.max(axis=2) <= EMPTY).astype(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(black, connectivity=8)
+    large = statistics[:, cv2.CC_STAT_AREA] >= EMPTY_AREA * black.size
+    large[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True  # at the image's border
+    large[0] = False  # what is painted
+    empty = cv2.dilate(large[labels].astype(np.uint8), np.ones((3, 3), np.uint8), iterations=2) > 0
     image = as_float(content)
+    if empty.any() and not empty.all():
+        image = dilate(image, ~empty)
     if image.shape[:2] == (size, size):
         return image
     shrinks = min(image.shape[:2]) > size

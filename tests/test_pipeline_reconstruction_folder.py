@@ -242,3 +242,16 @@ def test_a_folder_that_is_none(tmp_path):
     assert not is_reconstruction(tmp_path) and not is_reconstruction(tmp_path / "nowhere")
     with pytest.raises(ReconstructionError, match=r"nowhere has no mesh\.obj"):
         load_reconstruction(tmp_path / "nowhere")
+
+
+def test_what_a_content_image_leaves_black_is_filled_and_pupils_stay():
+    content = np.zeros((200, 200, 3), np.uint8)
+    content[30:170, 30:170] = (200, 150, 120)
+    content[100:120, 90:110] = 1  # the mouth
+    content[60:63, 60:63] = 0  # a pupil
+    texture = content_as_texture(content, 200)
+    away = np.ones((200, 200), bool)
+    away[58:65, 58:65] = False
+    np.testing.assert_allclose(texture[away], np.broadcast_to(np.float32([200, 150, 120]) / 255, (away.sum(), 3)), atol=0.01)
+    assert (texture[61, 61] == 0).all()
+    assert (content_as_texture(np.zeros((20, 30, 3), np.uint8), 10) == 0).all()
