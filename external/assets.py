@@ -89,6 +89,14 @@ ASSETS = (
         disables="runs without photos",
     ),
     Asset(
+        "dlib's face embedding and landmark networks",
+        "evaluation",
+        "CC0-1.0",
+        "Python package face_recognition_models",
+        package="face_recognition_models",
+        disables="identity in evaluate.py",
+    ),
+    Asset(
         "VGG16 ImageNet weights",
         "vgg16",
         "BSD-3-Clause",

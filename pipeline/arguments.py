@@ -12,7 +12,7 @@ from pipeline.photos import PhotoError
 from pipeline.run_folder import RunFolderError
 
 WRONG_USE, SOME_FAILED, ALL_DONE = 2, 1, 0
-_OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=.*", re.DOTALL)
+OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Arguments:
     dry_run: bool
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
         print(f"{self.prog}: {message} (--help shows how it is used)", file=sys.stderr)
         raise SystemExit(WRONG_USE)
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv, description):
     """Arguments from a command line. Prints and leaves for --help, --list-configs and wrong use (exit code 2)."""
-    parser = _Parser(
+    parser = Parser(
         prog="./run.sh",
         description=description,
         usage="%(prog)s [PHOTO | FOLDER]... [-o OUT] [-c CONFIG] [key=value ...]",
@@ -52,7 +52,7 @@ def parse(argv, description):
         for name, comment in list_configs():
             print(f"{name:<14} {comment}")
         raise SystemExit(ALL_DONE)
-    overrides = [text for text in given.inputs if _OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    overrides = [text for text in given.inputs if OVERRIDE.fullmatch(text) and not Path(text).exists()]
     photos = [text for text in given.inputs if text not in overrides]
     config = load_config(given.config, overrides)
     name = config_name(given.config)

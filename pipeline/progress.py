@@ -6,16 +6,16 @@ from tqdm import tqdm
 
 
 class Progress:
-    """One bar for a whole stage, in units of photos. Use as a context."""
+    """One bar for a whole stage, in units of photos (unit says of what else). Use as a context."""
 
-    def __init__(self, title, photos):
+    def __init__(self, title, photos, unit="photo"):
         self._bar = tqdm(
             total=photos,
             desc=title,
-            unit="photo",
+            unit=unit,
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
-            bar_format="{desc} |{bar}| {n:.1f}/{total} photos, {elapsed} passed, {remaining} left {postfix}",
+            bar_format="{desc} |{bar}| {n:.1f}/{total} " + unit + "s, {elapsed} passed, {remaining} left {postfix}",
         )
         self._done = 0
         self._total = photos

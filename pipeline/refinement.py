@@ -148,6 +148,28 @@ def inside_silhouette(lookup, erosion):
     return silhouette.reshape(-1)[pixels] > 0
 
 
+def refine_prepared(reconstruction, textures, config, features, device, backend="cpu", steps=None):
+    """Refine what `prepare` made. backend: of the rendering loss. steps(done, total, losses): progress.
+
+    Returns the texture [H, W, 3] float32, 0..1, continued past the islands, and style_transfer's RefinedTexture.
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
+    result = refine_texture(
+        as_tensor(textures.initial),
+        as_tensor(textures.sampled),
+        as_tensor(textures.visibility[..., None]),
+        as_tensor(textures.mask[..., None]),
+        render_targets(reconstruction, textures, config, device, backend),
+        features,
+        config.refine,
+        generator,
+        steps,
+    )
+    return dilate(result.texture[0].permute(1, 2, 0).cpu().numpy(), textures.mask), result
+
+
 def refine_photo(
     folder, reconstruction, config, features, device, backend="cpu", content=None, progress=None, extra=None
 ):
@@ -161,25 +183,12 @@ def refine_photo(
     report(0.0, "unwrap")
     with clock.part("unwrap_and_complete"):
         textures = prepare(reconstruction, config, content)
-    torch.manual_seed(config.seed)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     with clock.part("refine"):
-        as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
-        result = refine_texture(
-            as_tensor(textures.initial),
-            as_tensor(textures.sampled),
-            as_tensor(textures.visibility[..., None]),
-            as_tensor(textures.mask[..., None]),
-            render_targets(reconstruction, textures, config, device, backend),
-            features,
-            config.refine,
-            generator,
-            lambda done, total, losses: report(0.1 + 0.7 * done / total, f"step {done}/{total}"),
-        )
-    refined = result.texture[0].permute(1, 2, 0).cpu().numpy()
+        steps = lambda done, total, losses: report(0.1 + 0.7 * done / total, f"step {done}/{total}")
+        refined, result = refine_prepared(reconstruction, textures, config, features, device, backend, steps)
     report(0.8, "write")
     with clock.part("write"):
-        texture = as_bytes(dilate(refined, textures.mask))
+        texture = as_bytes(refined)
         write_image(folder / "sampled.png", as_bytes(textures.sampled))
         write_image(folder / "visibility.png", as_bytes(textures.visibility))
         write_image(folder / "initial.png", as_bytes(textures.initial))

@@ -1,0 +1,90 @@
+"""Means, intervals and paired differences; tables made of them."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import statistics, tables
+from pipeline.evaluation.statistics import Estimate, estimate, paired, verdict
+from pipeline.evaluation.views import PHOTO, Record
+
+
+def record(photo, view, method, **scores):
+    return Record(photo, view, method, scores, 1.0)
+
+
+def test_an_estimate():
+    constant = estimate([3.0] * 5)
+    assert (constant.mean, constant.low, constant.high, constant.count) == (3, 3, 3, 5)
+    assert estimate([2.0]) == Estimate(2.0, None, None, 1)
+    two = estimate([0.0, 1.0])  # a quarter of the resamples is all one value
+    assert (two.mean, two.low, two.high) == (0.5, 0, 1)
+    with pytest.raises(ValueError, match="one or more finite numbers"):
+        estimate([1.0, np.nan])
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says():
+    """Of many samples of 30 normal values; the percentile bootstrap is slightly short."""
+    generator = np.random.default_rng(0)
+    covered = [found.low <= 0 <= found.high for found in (estimate(generator.normal(size=30)) for _ in range(200))]
+    assert 0.88 < np.mean(covered) < 0.98
+
+
+def test_the_seed_decides():
+    values = np.random.default_rng(1).normal(size=9)
+    assert estimate(values, 4) == estimate(values, 4) != estimate(values, 5)
+
+
+def test_pairing_takes_photos_differences_out():
+    """Methods that differ by 0.1 everywhere differ significantly, however much photos do."""
+    reference = {f"p{i}": 10.0 * i for i in range(6)}
+    better = {photo: value + 0.1 for photo, value in reference.items()}
+    found = paired(better, reference)
+    assert found.mean == pytest.approx(0.1) and found.is_above_zero and found.count == 6
+    assert paired({"a": 1.0, "b": 5.0}, {"b": 4.0, "c": 0.0}).mean == 1.0
+    assert paired({"a": 1.0}, {"b": 2.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("measure", "interval", "count", "expected"),
+    [
+        ("unseen_psnr", (0.1, 0.3), 6, "better"), ("unseen_psnr", (-0.3, -0.1), 6, "worse"),
+        ("seam", (0.1, 0.3), 6, "worse"), ("seam", (-0.3, -0.1), 6, "better"), ("seam", (-0.1, 0.1), 6, ""),
+        ("seam", (0.1, 0.3), 4, ""), ("seam", (None, None), 1, ""), ("high_frequency_ratio", (0.1, 0.3), 6, ""),
+    ],
+)  # fmt: skip
+def test_a_verdict(measure, interval, count, expected):
+    assert verdict(measure, Estimate(0.2, *interval, count)) == expected
+
+
+def test_views_are_averaged_before_photos():
+    records = [
+        record("a", "yaw-45", "m", seam=1.0), record("a", "yaw+45", "m", seam=3.0), record("b", "yaw+45", "m", seam=5.0),
+        record("a", PHOTO, "m", photo_psnr=30.0), record("a", "yaw-45", "n", seam=9.0),
+    ]  # fmt: skip
+    assert statistics.by_photo(records, "m", "seam", False) == {"a": 2.0, "b": 5.0}
+    found = statistics.means(records, ["m", "n"], 0, False)
+    assert found["m"]["seam"].mean == 3.5 and found["m"]["seam"].count == 2 and "photo_psnr" not in found["m"]
+    assert statistics.means(records, ["m"], 0, True)["m"]["photo_psnr"].mean == 30
+    assert statistics.differences(records, ["m", "n"], "m", 0, False)["n"]["seam"].mean == 7.0
+
+
+def test_tables(tmp_path):
+    records = [
+        record(f"p{i}", "yaw+45", method, seam=0.1 * i + offset, unseen_psnr=20 + i)
+        for i in range(6)
+        for method, offset in (("plain", 1.0), ("fine", 0.5))
+    ]
+    records.append(Record("p9", "yaw+45", "fine", {}, 0.0, "no such texture"))
+    about = {"command": "evaluate.py", "date": "2025-01-01", "machine": "m", "views": "v", "left_out": ["LPIPS: none"]}
+    summary = tables.write_summary(tmp_path, records, ["plain", "fine"], "plain", 0, about)
+    assert summary["reprojection"]["differences"]["fine"]["seam"]["mean"] == pytest.approx(-0.5)
+    text = (tmp_path / "summary.md").read_text()
+    assert "**-0.500 [-0.500, -0.500]**" in text and "| +0.00 [+0.00, +0.00] |" in text
+    assert "p9 yaw+45 fine: no such texture" in text and "LPIPS: none" in text
+    tables.write_results(tmp_path / "results.csv", records)
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert len(rows) == 24 and rows[0] == {
+        "photo": "p0", "view": "yaw+45", "method": "plain", "measure": "seam", "value": "1"
+    }  # fmt: skip
