@@ -65,8 +65,9 @@ def test_both_sides_are_filled(finished, test_data):
     for folder in results(finished(test_data)):
         texture, visibility = picture(folder / "texture.png"), picture(folder / "visibility.png")
         mask = texel_geometry(load_reconstruction(folder / "reconstruction").mesh, SIZE, SIZE).mask
-        unseen = mask & (visibility < 0.99)  # pupils and lashes that the photo shows may be black
+        unseen = mask & (visibility < 0.5)  # pupils and lashes that the photo mostly shows may be nearly black
         assert unseen.sum() > 1000 and texture[unseen].max(-1).min() > 0.03
+        assert texture[mask & (visibility < 0.99)].max(-1).min() > 0  # nowhere is nothing
         assert (texture[mask].max(-1) > 0.03).mean() > 0.99
         for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
             assert texture[half][mask[half]].mean() > 0.15
