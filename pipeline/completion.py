@@ -66,7 +66,6 @@ def complete(sampled, visibility, mask, normals, settings, yaw=0.0):
     mirror, mirror_seen = sampled[:, ::-1], seen[:, ::-1] * mask
     # Where the mirror image is itself badly seen its colours fade out, before the seam to the fill could show.
     known = _ramp_inside(mirror_seen > SEEN, EDGE_BLEND * unit)
-    mirror = mirror.astype(np.float32)
     if settings.relight:
         mirror = _relit(mirror, sampled, seen, mask, normals, settings, unit)
     mirror = _harmonised(mirror, np.where(known > 0, mirror_seen, 0), sampled, seen, settings, unit)
