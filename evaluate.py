@@ -79,7 +79,8 @@ def write_all(arguments, tasks, names, about):
     from pipeline.evaluation import pictures, tables
     from pipeline.evaluation.views import read_records
 
-    out, records = arguments.out, read_records(tasks)
+    out, (records, views_left_out) = arguments.out, read_records(tasks)
+    about["left_out"] += views_left_out
     tables.write_results(out / "results.csv", records)
     summary = tables.write_summary(out, records, names, arguments.baseline, about["seed"], about)
     shown = [name for name in names if not name.startswith("defect_")]

@@ -79,7 +79,7 @@ def choose_features(settings, device, folder="data"):
             kind, why = "vgg16", f"features: vgg16 (auto: weights at {path} and a GPU are there)"
         else:
             missing = "no GPU" if path.is_file() else "no VGG16 weights" if device.type == "cuda" else "no GPU, no VGG16 weights"
-            kind, why = "patches", f"features: patches (auto: {missing})"
+            kind, why = "none", f"features: none (auto: {missing})"
     else:
         why = f"features: {kind}"
     if settings.content_noise and kind != "vgg16":

@@ -95,6 +95,12 @@ class UnwrapSettings:
         2.0, "Texels taken off the rim of what is seen, in a 1024 texture.", minimum=0.0, maximum=64.0
     )
     exclude_hair: bool = setting(True, "Hair and background over the face count as unseen.")
+    fit_iterations: int = setting(
+        30,
+        "Steps of the rendering loss that make the sampled texture as sharp as the photo before anything is completed from "
+        "it. The paper: 0.",
+        minimum=0,
+    )
 
     def validate(self) -> None:
         """Raises ValueError where two settings contradict each other."""

@@ -3,7 +3,7 @@
 import resource
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,10 +21,10 @@ from pipeline.run_folder import write_image, write_json
 from renderer.dilate import dilate
 from renderer.lookup import build_lookup
 from renderer.unwrap import unwrap
-from renderer.visibility import outward_sign, texel_geometry, visibility
+from renderer.visibility import TexelGeometry, outward_sign, texel_geometry, visibility
 from style_transfer.refine import RenderTarget, refine_texture
 
-VERSION = "1"  # of what this stage writes; raised when the same input gives other results
+VERSION = "2"  # of what this stage writes; raised when the same input gives other results
 SEEN = 0.99  # visibility from which a pixel counts as inside the seen face
 HALF_SEEN = 0.8  # visibility below which a pixel's goal is no longer the photo
 
@@ -40,6 +40,7 @@ class Textures:
     goal: np.ndarray  # [H, W, 3], the initial texture with the sampled one over it as far as it is seen
     outward: float  # 1 where the mesh's faces are wound to face outwards, else -1
     shares: dict  # of the islands' area: seen, mirrored, smooth, or given
+    renderings: "Renderings"  # that the texture is compared with the photo in
 
 
 class Clock:
@@ -55,8 +56,18 @@ class Clock:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 3)
 
 
-def prepare(reconstruction, config, content=None):
-    """Unwrap the photo and make the initial texture. content: uint8 [h, w, 3] or None. Returns Textures.
+@dataclass(frozen=True)
+class Unwrapped:
+    """What a photo shows of the texture. geometry: renderer.visibility.TexelGeometry; the rest as in Textures."""
+
+    geometry: TexelGeometry
+    sampled: np.ndarray
+    visibility: np.ndarray
+    outward: float
+
+
+def unwrap_photo(reconstruction, config):
+    """Bring the photo into the texture. Returns Unwrapped.
 
     Raises ReconstructionError where mesh, camera and photo do not fit each other.
     """
@@ -70,19 +81,31 @@ def prepare(reconstruction, config, content=None):
     if reconstruction.mask is not None and settings.exclude_hair:
         own = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
         seen = seen * np.clip(own, 0, 1)
-    sampled = np.where(seen[..., None] > 0, sampled, 0)
-    outward = outward_sign(geometry, mesh, camera)
     if not (seen > SEEN).any():
         raise ReconstructionError("the photo shows no texel of the mesh well enough: check that mesh and camera fit the photo")
+    sampled = np.where(seen[..., None] > 0, sampled, 0)
+    return Unwrapped(geometry, sampled, seen, outward_sign(geometry, mesh, camera))
+
+
+def prepare(reconstruction, config, content=None, device="cpu", backend="cpu", steps=None):
+    """Unwrap the photo, fit what it shows, and make the initial texture. Returns Textures.
+
+    content: uint8 [h, w, 3] or None. device, backend: of the rendering loss. steps(done, total, losses): progress of the
+    fit. Raises ReconstructionError where mesh, camera and photo do not fit each other.
+    """
+    shown = unwrap_photo(reconstruction, config)
+    geometry, seen = shown.geometry, shown.visibility
+    renderings = Renderings(reconstruction, config.render, device, backend)
+    sampled = fit_sampled(shown, config, renderings, steps) if config.unwrap.fit_iterations else shown.sampled
     area = np.count_nonzero(geometry.mask)
     if content is not None:
-        initial = np.where(geometry.mask[..., None], content_as_texture(content, size), 0)
+        initial = np.where(geometry.mask[..., None], content_as_texture(content, config.texture_size), 0)
         shares = {"given": 1.0}
     else:
         rotation = reconstruction.head_to_camera[:3, :3]
         normals = None
         if reconstruction.symmetric:
-            normals = (geometry.normals @ rotation) * outward
+            normals = (geometry.normals @ rotation) * shown.outward
         yaw = np.arctan2(rotation[0, 2], -rotation[2, 2])
         completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
         initial = completion.texture
@@ -93,40 +116,67 @@ def prepare(reconstruction, config, content=None):
         }
     initial = dilate(initial, geometry.mask)
     goal = initial if content is None else dilate(initial + seen[..., None] * (sampled - initial), geometry.mask)
-    return Textures(sampled, seen, geometry.mask, initial, goal, outward, shares)
+    return Textures(sampled, seen, geometry.mask, initial, goal, shown.outward, shares, renderings)
 
 
-def render_targets(reconstruction, textures, config, device, backend="cpu"):
-    """`targets(h, w)` for `refine_texture`: what the rendering should be, one look-up per texture size.
+def fit_sampled(shown, config, renderings, steps=None):
+    """The sampled texture I_S [H, W, 3] as the rendering loss makes it: rendered, it is the photo.
 
-    That is the photo where they show seen texels, and fades into the rendering of the goal texture where they show
-    half-seen ones: were these to be the photo too, a line would appear where the rendering loss ends.
+    Unwrapping resamples the photo and so blurs it; the fit takes that back before anything is completed from it.
     """
-    camera, photo = reconstruction.camera, reconstruction.photo
-    longest = max(camera.width, camera.height)
-    if longest > config.render.maximum_size:
-        shrink = config.render.maximum_size / longest
-        camera = camera.resized(max(round(camera.width * shrink), 1), max(round(camera.height * shrink), 1))
-        photo = cv2.resize(photo, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    pixels = as_float(photo.reshape(-1, 3))
+    known = dilate(shown.sampled, shown.visibility > 0)
+    settings = replace(config.refine, transfers=1, iterations=0, rendering_iterations=config.unwrap.fit_iterations)
+    fitted = _refined(known, known, shown.visibility, shown.geometry.mask, known, renderings, None, settings, config.seed, steps)
+    return np.where(shown.visibility[..., None] > 0, as_image(fitted.texture), 0)
 
-    def targets(height, width):
-        lookup = build_lookup(reconstruction.mesh, camera, height, width, backend=backend)
-        seen, goal = (
-            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (textures.visibility, textures.goal)
-        )
-        shown = seen_share(lookup, seen)
-        blended = lookup.matrix @ goal.reshape(-1, 3)
-        sure = np.clip((shown - HALF_SEEN) / (SEEN - HALF_SEEN), 0, 1)[:, None]
-        goal = blended + sure * (pixels[lookup.pixels.numpy()] - blended)
-        weights = (shown > 0) & inside_silhouette(lookup, config.render.silhouette_erosion)
-        weights = weights.astype(np.float32)
-        if config.render.mean_over == "photo":
-            weights *= len(weights) / (lookup.height * lookup.width)
-        as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(device)
-        return RenderTarget(lookup.to(device), as_tensor(goal), as_tensor(weights))
 
-    return targets
+class Renderings:
+    """Renderings of a reconstruction that textures are compared with the photo in. Each size's look-up is made once."""
+
+    def __init__(self, reconstruction, settings, device="cpu", backend="cpu"):
+        """settings: pipeline.config.RenderSettings. backend: cpu or nvdiffrast."""
+        camera, photo = reconstruction.camera, reconstruction.photo
+        longest = max(camera.width, camera.height)
+        if longest > settings.maximum_size:
+            shrink = settings.maximum_size / longest
+            camera = camera.resized(max(round(camera.width * shrink), 1), max(round(camera.height * shrink), 1))
+            photo = cv2.resize(photo, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        self.device = torch.device(device)
+        self._pixels = as_float(photo.reshape(-1, 3))
+        self._mesh, self._camera, self._settings, self._backend = reconstruction.mesh, camera, settings, backend
+        self._lookups = {}
+
+    def lookup(self, height, width):
+        """TextureLookup of a texture of this size."""
+        if (height, width) not in self._lookups:
+            lookup = build_lookup(self._mesh, self._camera, height, width, backend=self._backend)
+            self._lookups[height, width] = lookup
+        return self._lookups[height, width]
+
+    def targets(self, visibility, goal):
+        """`targets(h, w)` for `refine_texture`: what the rendering should be.
+
+        That is the photo where pixels show seen texels, and fades into the rendering of the goal texture [H, W, 3] where
+        they show half-seen ones: were these to be the photo too, a line would appear where the rendering loss ends.
+        """
+
+        def target(height, width):
+            lookup = self.lookup(height, width)
+            seen, wanted = (
+                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (visibility, goal)
+            )
+            shown = seen_share(lookup, seen)
+            blended = lookup.matrix @ wanted.reshape(-1, 3)
+            sure = np.clip((shown - HALF_SEEN) / (SEEN - HALF_SEEN), 0, 1)[:, None]
+            colours = blended + sure * (self._pixels[lookup.pixels.numpy()] - blended)
+            weights = (shown > 0) & inside_silhouette(lookup, self._settings.silhouette_erosion)
+            weights = weights.astype(np.float32)
+            if self._settings.mean_over == "photo":
+                weights *= len(weights) / (lookup.height * lookup.width)
+            as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(self.device)
+            return RenderTarget(lookup.to(self.device), as_tensor(colours), as_tensor(weights))
+
+        return target
 
 
 def seen_share(lookup, seen):
@@ -148,26 +198,41 @@ def inside_silhouette(lookup, erosion):
     return silhouette.reshape(-1)[pixels] > 0
 
 
-def refine_prepared(reconstruction, textures, config, features, device, backend="cpu", steps=None):
-    """Refine what `prepare` made. backend: of the rendering loss. steps(done, total, losses): progress.
+def refine_prepared(textures, config, features, steps=None):
+    """Refine what `prepare` made. steps(done, total, losses): progress.
 
     Returns the texture [H, W, 3] float32, 0..1, continued past the islands, and style_transfer's RefinedTexture.
     """
-    torch.manual_seed(config.seed)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
-    as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
-    result = refine_texture(
-        as_tensor(textures.initial),
-        as_tensor(textures.sampled),
-        as_tensor(textures.visibility[..., None]),
-        as_tensor(textures.mask[..., None]),
-        render_targets(reconstruction, textures, config, device, backend),
+    settings = config.refine
+    if features is None and config.unwrap.fit_iterations and "given" not in textures.shares:
+        # Seen texels are at the photo already: what is left for the rendering loss is the half-seen border.
+        settings = replace(settings, transfers=1, iterations=0)
+    result = _refined(
+        textures.initial, textures.sampled, textures.visibility, textures.mask, textures.goal, textures.renderings,
+        features, settings, config.seed, steps,
+    )  # fmt: skip
+    return dilate(as_image(result.texture), textures.mask), result
+
+
+def _refined(content, style, visibility, mask, goal, renderings, features, settings, seed, steps):
+    torch.manual_seed(seed)
+    as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(renderings.device)
+    return refine_texture(
+        as_tensor(content),
+        as_tensor(style),
+        as_tensor(visibility[..., None]),
+        as_tensor(mask[..., None]),
+        renderings.targets(visibility, goal),
         features,
-        config.refine,
-        generator,
+        settings,
+        torch.Generator(device="cpu").manual_seed(seed),
         steps,
     )
-    return dilate(result.texture[0].permute(1, 2, 0).cpu().numpy(), textures.mask), result
+
+
+def as_image(texture):
+    """[H, W, 3] float32 of a tensor [1, 3, H, W]."""
+    return texture[0].permute(1, 2, 0).cpu().numpy()
 
 
 def refine_photo(
@@ -182,10 +247,11 @@ def refine_photo(
     report = progress or (lambda share, text: None)
     report(0.0, "unwrap")
     with clock.part("unwrap_and_complete"):
-        textures = prepare(reconstruction, config, content)
+        steps = lambda done, total, losses: report(0.05 + 0.25 * done / total, f"fit {done}/{total}")
+        textures = prepare(reconstruction, config, content, device, backend, steps)
     with clock.part("refine"):
-        steps = lambda done, total, losses: report(0.1 + 0.7 * done / total, f"step {done}/{total}")
-        refined, result = refine_prepared(reconstruction, textures, config, features, device, backend, steps)
+        steps = lambda done, total, losses: report(0.3 + 0.5 * done / total, f"step {done}/{total}")
+        refined, result = refine_prepared(textures, config, features, steps)
     report(0.8, "write")
     with clock.part("write"):
         texture = as_bytes(refined)

@@ -16,7 +16,8 @@ class RefineSettings:
 
     features: str = setting(
         "auto",
-        "What content and style are compared by. auto: vgg16 where its weights and a GPU are present, else patches. "
+        "What content and style are compared by. auto: vgg16 where its weights and a GPU are present, else none: on "
+        "skin that the photo does not show raw patches gain nothing that can be measured. "
         "none: rendering loss only.",
         choices=("auto", "vgg16", "patches", "none"),
     )

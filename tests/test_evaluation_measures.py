@@ -73,6 +73,14 @@ def test_high_frequency_ratio_is_of_energies(truth, right):
     assert measures.high_frequency_ratio(cv2.GaussianBlur(truth, (0, 0), 1), truth, right, 0.5) < 0.7
 
 
+def test_a_tint_of_the_region_is_no_detail(truth, right):
+    """Its step is at the region's border, where the truth begins: neither frequencies nor fine bands see it."""
+    tinted = truth + np.where(right[..., None], np.float32(0.1), 0)
+    assert measures.high_frequency_ratio(tinted, truth, right, 0.5) == pytest.approx(1, abs=1e-4)
+    fine, middle, low = measures.patch_distances(tinted, truth, right, seed=0)
+    assert fine < 1e-3 and middle < 1e-3 and low > 10
+
+
 def test_patch_distance_of_a_constant_shift(truth, right):
     """Each projection moves by shift * sum(direction); a constant has no middle or fine band."""
     found = measures.patch_distances(truth + np.float32(0.1), truth, np.ones_like(right), seed=3)

@@ -25,7 +25,7 @@ from pipeline.evaluation.reprojection import (
 from pipeline.evaluation.views import Scoring, Task, read_records, run_view, suits_reprojection
 from pipeline.photos import as_float, read_photo
 from pipeline.reconstruction_folder import Reconstruction, load_reconstruction, save_reconstruction
-from pipeline.refinement import prepare
+from pipeline.refinement import prepare, unwrap_photo
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
@@ -91,7 +91,7 @@ def test_what_is_made_up_cannot_be_copied(bob, truth):
     """Other colours where the truth is not known change nothing that a method is told of seen texels."""
     repainted = replace(truth, texture=np.where(truth.known[..., None], truth.texture, [0, 1, 0]).astype(np.float32))
     view = turned(bob, 60.0, 160)
-    first, second = (prepare(photographed(view, each), standard(SIZE)) for each in (truth, repainted))
+    first, second = (unwrap_photo(photographed(view, each), standard(SIZE)) for each in (truth, repainted))
     assert (first.visibility == second.visibility).all()
     # A texel at the rim of the known ones may hold a little of its neighbour.
     sure = first.visibility > 0.99
@@ -203,12 +203,30 @@ def test_every_planted_defect_is_seen(tmp_path):
         tasks += [Task(name, name, folder, yaw, methods, scoring) for yaw in (-60.0, 45.0, 60.0)]
     for task in tasks:
         assert run_view(task)[1] == 0
-    records = read_records(tasks)
+    records, left_out = read_records(tasks)
+    assert left_out == []
     seen = {name: statistics.worsened(records, f"defect_{name}", "completion") for name in defects.DEFECTS}
     assert all(seen.values()), seen
     assert {"seam"} <= set(seen["tint"]) and {"patch_distance_1"} <= set(seen["grain"]) & set(seen["blur"])
     assert "unseen_psnr" in seen["shifted_mirror"] and "seen_psnr" in seen["swapped_sides"]
     # What a picture is made of can be given to any program.
     again = load_reconstruction(tasks[0].place / "picture")
-    texture = make_texture(methods[0], again, prepare(again, config), size)
+    texture = make_texture(methods[0], again, prepare(again, methods[0].config), size)
     assert np.abs(texture - as_float(read_photo(tasks[0].place / "completion.png"))).max() < 0.02
+
+
+def test_slivers_are_no_picture(tmp_path):
+    """From the far side a turned head's photo leaves too little of the truth: the view is left out, and that is said."""
+    found = synthetic(yaw=30.0)
+    source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
+    save_reconstruction(tmp_path, found.mesh, found.camera, found.photo, None, source)
+    config = standard(64)
+    methods = baseline_methods(["mirror_fill"], config)
+    tasks = [Task("ann", "ann", tmp_path, yaw, methods, Scoring(tmp_path / "out", 64, 0)) for yaw in (-75.0, 45.0)]
+    lines = [run_view(task) for task in tasks]
+    assert "left out, shows" in lines[0][0] and lines[0][1] == 0 and "1 methods" in lines[1][0]
+    records, left_out = read_records(tasks)
+    assert [record.view for record in records] == ["yaw+45"]
+    assert len(left_out) == 1 and left_out[0].startswith("ann yaw-75: shows")
+    assert not (tasks[0].place / "truth.png").exists()
+    assert "finished before" in run_view(tasks[0])[0]

@@ -8,13 +8,14 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from pipeline.metrics import rendering_scores
 
-VERSION = "2"  # of what is computed here; raised when the same textures score differently
+VERSION = "3"  # of what is computed here; raised when the same textures score differently
 REFERENCE_TEXTURE = 512
 PERFECT_PSNR = 100.0  # dB given to an image without error
 FINE = 2.0  # sigma of the blur above which energy is high-frequency
 STRIP = 2.0  # sigma of the strips to either side of a border, at least one texel
 CONTOURS = (0.02, 0.5, 0.98)  # of visibility: where a fill may begin, and in between
 PATCH = 7
+BAND_REACHES = (4, 5, 2)  # texels of its level that a value of each band looks to either side
 PATCHES = 4096
 DIRECTIONS = 128
 FEWEST_PATCHES = 64
@@ -114,11 +115,17 @@ def tint(image, truth, region):
 
 
 def high_frequency_ratio(image, truth, region, unit):
-    """Energy of the brightness above a Gaussian's frequencies, over the region, divided by the truth's. 1 is right."""
+    """Energy of the brightness above a Gaussian's frequencies, over the region, divided by the truth's. 1 is right.
+
+    The Gaussian's mean is over the region alone: a step at its border, as a wrong tint makes one, is no fine detail.
+    """
+    inside = region.astype(np.float32)
+    weights = cv2.GaussianBlur(inside, (0, 0), FINE * unit)[region]
     energies = []
     for picture in (image, truth):
         grey = picture.mean(-1)
-        energies.append(np.mean((grey - cv2.GaussianBlur(grey, (0, 0), FINE * unit))[region].astype(np.float64) ** 2))
+        low = cv2.GaussianBlur(grey * inside, (0, 0), FINE * unit)[region] / weights
+        energies.append(np.mean((grey[region] - low).astype(np.float64) ** 2))
     return float(energies[0] / max(energies[1], 1e-12))
 
 
@@ -190,11 +197,12 @@ def _bands(image):
 
 
 def _places(region):
-    """For each level, where [h, w] a whole patch lies in the region."""
+    """For each level, where [h, w] a whole patch, with what its band looks at, lies in the region."""
     places = []
     share = region.astype(np.float32)
-    for _ in range(3):
-        places.append(cv2.erode((share > 0.999).astype(np.uint8), np.ones((PATCH, PATCH)), borderValue=0) > 0)
+    for reach in BAND_REACHES:
+        window = np.ones((2 * (PATCH // 2 + reach) + 1,) * 2)
+        places.append(cv2.erode((share > 0.999).astype(np.uint8), window, borderValue=0) > 0)
         height, width = share.shape
         share = cv2.resize(share, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
     return places

@@ -16,7 +16,7 @@ from pipeline.photos import IMAGE_ENDINGS, as_bytes, as_float
 from pipeline.refinement import SEEN, refine_prepared
 from renderer.dilate import dilate
 
-VERSION = "1"  # of what the methods of this file make; raised when the same input gives other textures
+VERSION = "2"  # of what the methods of this file make; raised when the same input gives other textures
 BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
 DEFECT_PREFIX = "defect_"
 
@@ -33,20 +33,26 @@ class Method:
 
 
 def baseline_methods(names, config):
-    """Methods of these baselines. They share the config's settings of unwrapping, completion and rendering.
+    """Methods of these baselines. They share the config's settings of unwrapping, completion and rendering, but for the fit:
+    they are made from the sampled texture as it is.
 
     Raises ConfigError for an unknown name.
     """
     unknown = [name for name in names if name not in BASELINES]
     if unknown:
         raise ConfigError(f"there is no baseline {unknown[0]}: allowed are {', '.join(BASELINES)}")
+    config = _unfitted(config)
     rendering_only = replace(config, refine=replace(config.refine, features="none"))
     return [Method(name, name, rendering_only if name == "completion_rendering" else config) for name in names]
 
 
 def defect_methods(config):
     """Each planted defect, on the completion."""
-    return [Method(DEFECT_PREFIX + name, DEFECT_PREFIX + name, config) for name in DEFECTS]
+    return [Method(DEFECT_PREFIX + name, DEFECT_PREFIX + name, _unfitted(config)) for name in DEFECTS]
+
+
+def _unfitted(config):
+    return replace(config, unwrap=replace(config.unwrap, fit_iterations=0))
 
 
 def features_of(method):
@@ -82,7 +88,7 @@ def make_texture(method, reconstruction, textures, size):
         if method.kind == "published":
             texture = published_texture(reconstruction, textures, method.config, features, device)
         else:
-            texture, _ = refine_prepared(reconstruction, textures, method.config, features, device)
+            texture, _ = refine_prepared(textures, method.config, features)
     return as_float(as_bytes(at_size(texture, size)))
 
 

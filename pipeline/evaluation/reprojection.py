@@ -14,7 +14,7 @@ import torch
 from pipeline.config import Config
 from pipeline.photos import as_bytes
 from pipeline.reconstruction_folder import Reconstruction
-from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share
+from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share, unwrap_photo
 from renderer.camera import Camera
 from renderer.lookup import TextureLookup, build_lookup
 from renderer.mesh import Mesh
@@ -114,7 +114,7 @@ def regions(reconstruction, truth):
 
     Raises ReconstructionError where it shows none.
     """
-    seen = prepare(reconstruction, standard(truth.mask.shape[0])).visibility
+    seen = unwrap_photo(reconstruction, standard(truth.mask.shape[0])).visibility
     return Regions(truth.known, truth.known & (seen < UNSEEN), truth.known & (seen > SEEN), seen)
 
 

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 
+from pipeline.choices import choose_device
 from pipeline.config import fingerprint
 from pipeline.evaluation import measures, methods, perceptual
 from pipeline.evaluation.identity import FacePoints
@@ -42,11 +43,12 @@ from pipeline.reconstruction_folder import (
     load_reconstruction,
     save_reconstruction,
 )
-from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share
+from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share, unwrap_photo
 from pipeline.run_folder import results_fingerprint, write_image, write_json
 from renderer.lookup import build_lookup
 
 PHOTO = "photo"
+FEWEST_SHOWN = 0.3  # of the truth; from its far side a photo that is itself turned leaves slivers, which no camera would
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,10 @@ def run_view(task):
             for method, _, _ in open_ones:
                 _write(task, method.name, {"problem": str(error)})
             return f"{task.photo} {task.view}: {error}", 1
+        except _TooLittleShown as reason:
+            for method, _, mark in open_ones:
+                _write(task, method.name, {"fingerprint": mark, "left_out": str(reason)})
+            return f"{task.photo} {task.view}: left out, {reason}", 0
         prepared = {}
         for method, texture_mark, mark in open_ones:
             problems += _run_method(task, case, prepared, method, texture_mark, mark, records[method.name])
@@ -138,17 +144,24 @@ def suits_reprojection(folder):
     return abs(yaw) <= NEAR_FRONTAL, yaw
 
 
+class _TooLittleShown(Exception):
+    """A picture that is no photo anybody would take; the message says why."""
+
+
 def read_records(tasks):
-    """Records of all tasks, in their order, from disk."""
-    found = []
+    """Records of all tasks, in their order, from disk; and a line for each view that was left out."""
+    found, left_out = [], {}
     for task in tasks:
         for method in task.methods:
             entry = _read(task, method.name)
+            if "left_out" in entry:
+                left_out[f"{task.photo} {task.view}: {entry['left_out']}"] = None
+                continue
             found.append(
                 Record(task.photo, task.view, method.name, entry.get("scores", {}), entry.get("seconds", 0.0),
                        entry.get("problem", "" if entry else "not done"))
             )  # fmt: skip
-    return found
+    return found, list(left_out)
 
 
 # ---- one method ------------------------------------------------------------------------------------------------------
@@ -185,10 +198,11 @@ def _texture(task, case, prepared, method):
     if method.kind == "textures":
         return at_size(as_float(read_photo(methods.finished_texture(method.folder, task.texture_name))), size), None
     config = method.config
-    key = repr((config.texture_size, config.unwrap, config.completion, config.content))
+    key = repr((config.texture_size, config.unwrap, config.completion, config.content, config.render, config.refine.rendering_step))
     started = time.perf_counter()
     if key not in prepared:
-        textures = prepare(case.reconstruction, config, _content(task, case.reconstruction, config))
+        content = _content(task, case.reconstruction, config)
+        textures = prepare(case.reconstruction, config, content, choose_device(config.device))
         prepared[key] = textures, time.perf_counter() - started
         started = time.perf_counter()
     textures, shared_seconds = prepared[key]
@@ -257,6 +271,10 @@ def _turned_case(task):
     reconstruction, truth, points = _loaded(task)
     size = task.scoring.size
     picture = photographed(turned(reconstruction, task.yaw, size), truth)
+    found = regions(picture, truth)
+    share = np.count_nonzero(found.seen) / max(np.count_nonzero(found.known), 1)
+    if share < FEWEST_SHOWN:
+        raise _TooLittleShown(f"shows {100 * share:.0f} % of what is known of the face, needed are {100 * FEWEST_SHOWN:.0f} %")
     folder = task.place / "picture"
     folder.mkdir(exist_ok=True)
     source = {
@@ -267,16 +285,15 @@ def _turned_case(task):
     save_reconstruction(folder, picture.mesh, picture.camera, picture.photo, picture.mask, source)
     write_image(task.place / "truth.png", as_bytes(truth.texture))
     write_image(task.place / "known.png", truth.known.astype(np.uint8) * 255)
-    return _TurnedCase(task, truth, points, picture)
+    return _TurnedCase(task, truth, points, picture, found)
 
 
 class _TurnedCase:
     """A picture with known truth."""
 
-    def __init__(self, task, truth, points, picture):
-        self.reconstruction = picture
+    def __init__(self, task, truth, points, picture, found):
+        self.reconstruction, self._regions = picture, found
         self._task, self._truth, self._points = task, truth, points
-        self._regions = regions(picture, truth)
         views = {"frontal": 0.0, "opposite": -task.yaw}
         self._views = {name: viewpoint(turned(picture, yaw, task.scoring.size), truth) for name, yaw in views.items()}
         self._renderings = {name: view.render(truth.texture) for name, view in self._views.items()}
@@ -306,13 +323,14 @@ class _PhotoCase:
     def __init__(self, task, reconstruction, points):
         self.reconstruction, self._task, self._points = reconstruction, task, points
         size = task.scoring.size
-        textures = prepare(reconstruction, standard(size))
+        unwrapped = unwrap_photo(reconstruction, standard(size))
         lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
         photo = as_float(reconstruction.photo)
         shown = np.zeros(photo.shape[0] * photo.shape[1], bool)
-        inside = (seen_share(lookup, textures.visibility) > SEEN) & inside_silhouette(lookup, 0.0)
+        inside = (seen_share(lookup, unwrapped.visibility) > SEEN) & inside_silhouette(lookup, 0.0)
         shown[lookup.pixels.numpy()[inside]] = True
-        self._lookup, self._photo, self._shown, self._mask = lookup, photo, shown.reshape(photo.shape[:2]), textures.mask
+        self._lookup, self._photo, self._shown = lookup, photo, shown.reshape(photo.shape[:2])
+        self._mask = unwrapped.geometry.mask
         path = _truth_path(task.scoring.truth, task.stem)
         self._truth = None if path is None else content_as_texture(read_photo(path), size)
 

@@ -1,0 +1,126 @@
+"""What each setting does to skin that a photo does not show: every variant against the default, by evaluate.py.
+
+    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--only GROUP,...]
+
+Writes OUT as evaluate.py does, and OUT/ablation.md: means of the default and paired differences to it. A rerun goes on
+where the last one stopped.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import evaluate
+from pipeline.arguments import run_main
+from pipeline.evaluation.measures import MEASURES
+from pipeline.evaluation.statistics import FEWEST, Estimate, verdict
+from pipeline.run_folder import write_text
+
+SHOWN = (
+    "unseen_psnr", "unseen_ssim", "unseen_ciede2000", "tint", "high_frequency_error", "patch_distance", "patch_distance_1",
+    "seam", "opposite_identity", "seen_psnr", "seconds",
+)  # fmt: skip
+
+STYLE = "refine.features=patches"
+# group: {name: settings}
+VARIANTS = {
+    "style": {
+        "patches": STYLE,
+        "patches_content_only": f"{STYLE} refine.style_weight=0",
+        "patches_style_only": f"{STYLE} refine.content_weight=0",
+        "patches_moments": f"{STYLE} refine.moment_weight=1",
+        "patches_two_sided": f"{STYLE} refine.two_sided_remd=true",
+        "patches_mirrored": f"{STYLE} refine.mirrored_style=true",
+        "patches_from_all": f"{STYLE} refine.style_from_seen=false",
+        "patches_region_all": f"{STYLE} refine.style_region=all",
+        "patches_step_2e-3": f"{STYLE} refine.style_step=2e-3",
+        "patches_step_4e-3": f"{STYLE} refine.style_step=4e-3",
+        "patches_weight_4x": f"{STYLE} refine.style_weight=6.8",
+        "patches_samples_2x": f"{STYLE} refine.style_samples=800 refine.result_samples=2048",
+    },
+    "schedule": {
+        "patches_80_steps": f"{STYLE} refine.iterations=80",
+        "patches_one_scale": f"{STYLE} refine.scales=[1.0]",
+        "patches_three_scales": f"{STYLE} refine.scales=[0.25,0.5,1.0]",
+        "patches_two_transfers": f"{STYLE} refine.transfers=2",
+        "patches_constant_rate": f"{STYLE} refine.decay_learning_rate=false",
+        "patches_pyramid": f"{STYLE} refine.parameters=pyramid",
+        "patches_unscaled_weights": f"{STYLE} refine.scale_weights=false",
+        "last_steps_0": "refine.rendering_iterations=0",
+        "last_steps_60": "refine.rendering_iterations=60",
+        "last_step_2e-3": "refine.rendering_step=2e-3",
+        "last_step_8e-3": "refine.rendering_step=8e-3",
+        "silhouette_0": "render.silhouette_erosion=0",
+        "silhouette_2_percent": "render.silhouette_erosion=0.02",
+    },
+    "fit": {
+        "fit_0": "unwrap.fit_iterations=0",
+        "fit_10": "unwrap.fit_iterations=10",
+        "fit_60": "unwrap.fit_iterations=60",
+        "cosines_low": "unwrap.full_cosine=0.35 unwrap.zero_cosine=0.15",
+        "cosines_high": "unwrap.full_cosine=0.6 unwrap.zero_cosine=0.4",
+        "erosion_0": "unwrap.erosion=0",
+        "erosion_5": "unwrap.erosion=5",
+    },
+    "completion": {
+        "smooth_fill": "completion.method=smooth",
+        "not_relit": "completion.relight=false",
+        "ridge_0.003": "completion.ridge=0.003",
+        "ridge_0.05": "completion.ridge=0.05",
+        "border_decay_60": "completion.border_decay=60",
+        "border_decay_400": "completion.border_decay=400",
+    },
+}
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("inputs", nargs="*")
+    parser.add_argument("-o", "--out", default="outputs/ablation")
+    parser.add_argument("--size", default="256")
+    parser.add_argument("--only", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
+    given = parser.parse_args(argv)
+    variants = {name: changes for group in given.only.split(",") for name, changes in VARIANTS[group].items()}
+    arguments = [*given.inputs, "-o", given.out, "--size", given.size, "--baselines", "", "--baseline", "default"]
+    for name, changes in variants.items():
+        arguments += ["--variant", f"{name} {changes}"]
+    code = evaluate.main(arguments)
+    summary = json.loads((Path(given.out) / "summary.json").read_text(encoding="utf-8"))
+    write_text(Path(given.out) / "ablation.md", table(summary, variants))
+    return code
+
+
+def table(summary, variants):
+    """Markdown: the default's means, then each variant's difference, bold where better and italic where worse."""
+    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
+    titles = [MEASURES[measure].title + arrows[MEASURES[measure].better] for measure in SHOWN]
+    lines = ["| variant | settings | " + " | ".join(titles) + " |", "|---" * (len(SHOWN) + 2) + "|"]
+    means = summary["reprojection"]["means"]["default"]
+    lines.append("| default | | " + " | ".join(_number(measure, means[measure]["mean"]) for measure in SHOWN) + " |")
+    for name, changes in variants.items():
+        found = summary["reprojection"]["differences"][name]
+        cells = [_change(measure, Estimate(**found[measure])) for measure in SHOWN]
+        lines.append(f"| {name} | `{changes}` | " + " | ".join(cells) + " |")
+    photos = means["unseen_psnr"]["count"]
+    lines.append(
+        f"\n{summary['views']} Means over {photos} photos, differences to the default paired by photo. Bold: better, italic: "
+        f"worse, where the 95 % bootstrap interval is clear of 0 ({FEWEST} photos or more)."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _number(measure, value, sign=""):
+    return f"{value:{sign}.{MEASURES[measure].digits}f}"
+
+
+def _change(measure, difference):
+    mark = {"better": "**", "worse": "*", "": ""}[verdict(measure, difference)]
+    return f"{mark}{_number(measure, difference.mean, '+')}{mark}"
+
+
+if __name__ == "__main__":
+    run_main(lambda: main(sys.argv[1:]))
