@@ -51,6 +51,7 @@ def main(argv=None):
             seed=config.seed,
             device=choices.device_name(device),
             assets=chosen.assets + renderer.assets + choices.evaluation_assets(config) + content.assets(),
+            command=arguments.command,
         )
         run.manifest |= {"features": chosen.why, "renderer": renderer.why}
         progress.line(f"refine: {len(work)} faces on {device}, {chosen.why}, {renderer.why}")
@@ -82,7 +83,13 @@ def main(argv=None):
                         renderer.kind,
                         reconstruction.content if image is None else image,
                         progress.within,
-                        {"fingerprint": mark, "features": chosen.kind},
+                        {
+                            "fingerprint": mark,
+                            "features": chosen.kind,
+                            "command": arguments.command,
+                            "settings": to_yaml(config),
+                        },
+                        name=item.name,
                     )
                 seconds = time.perf_counter() - started
                 run.record(item.name, "done", seconds=seconds)

@@ -202,11 +202,12 @@ class RunFolder:
         seed: int,
         device: str,
         assets: Sequence[Mapping] = (),
+        command: str = "",
     ) -> None:
         """Writes config.yaml and the head of manifest.json, and forgets photos that are neither here nor asked for.
 
         stage: one of STAGES. assets: what the stage uses, each with `name`, `licence` and what else is to be known,
-        added to the other stage's. Raises RunFolderError.
+        added to the other stage's. command: the command line. Raises RunFolderError.
         """
         if stage not in STAGES:
             raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
@@ -223,6 +224,7 @@ class RunFolder:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "config": config_name,
             "seed": seed,
+            "command": command,
             "device": {**former.get("device", {}), stage: device},
             "software": software_versions(),
             "assets": list(assets.values()),

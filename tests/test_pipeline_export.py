@@ -28,8 +28,8 @@ def written(folder, mesh, pose, texture):
     """Both files, loaded again: {ending: trimesh mesh}."""
     upright = head_mesh(mesh, pose)
     write_image(folder / "texture.png", texture)
-    write_obj(folder, upright, "texture.png")
-    write_glb(folder, upright, texture)
+    write_obj(folder, upright, "texture.png", "ann lee")
+    write_glb(folder, upright, texture, "ann lee")
     return {ending: trimesh.load(folder / f"mesh.{ending}", force="mesh", process=False) for ending in ("obj", "glb")}
 
 
@@ -168,9 +168,9 @@ def test_seams_split_vertices_without_moving_colours(tmp_path):
 def test_the_material_names_the_texture_beside_it(exported):
     folder, *_ = exported
     material = (folder / "mesh.mtl").read_text().splitlines()
-    assert "map_Kd texture.png" in material and "newmtl face" in material and "Ks 0 0 0" in material
+    assert "map_Kd texture.png" in material and "newmtl ann_lee" in material and "Ks 0 0 0" in material
     obj = (folder / "mesh.obj").read_text().splitlines()
-    assert obj[0] == "mtllib mesh.mtl" and "usemtl face" in obj
+    assert obj[0] == "mtllib mesh.mtl" and "usemtl ann_lee" in obj and "o ann_lee" in obj
     assert Image.open(folder / "texture.png").size == (96, 64)
 
 

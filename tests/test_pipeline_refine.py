@@ -28,7 +28,7 @@ QUICK = [
     f"texture_size={SIZE}", "refine.iterations=3", "refine.rendering_iterations=25", "refine.style_samples=100",
     "refine.result_samples=128", "refine.features=patches", "device=cpu", "output.preview_size=64",
 ]  # fmt: skip
-PICTURES = ("sampled.png", "visibility.png", "initial.png", "texture.png", "preview.png")
+PICTURES = ("sampled.png", "visibility.png", "initial.png", "texture.png", "provenance.png", "rendering.png", "preview.png")
 RESULTS = {*PICTURES, "mesh.obj", "mesh.mtl", "mesh.glb", "metrics.json"}
 
 
@@ -98,7 +98,7 @@ def test_everything_is_written(finished):
     for name in ("ann", "bob"):
         assert {path.name for path in (finished / name).iterdir()} == RESULTS
         sizes = {picture: Image.open(finished / name / picture).size for picture in PICTURES}
-        assert sizes.pop("preview.png") == (5 * 64, 64)
+        assert sizes.pop("preview.png") == (5 * 64, 64) and sizes.pop("rendering.png") == (240, 220)
         assert set(sizes.values()) == {(SIZE, SIZE)}
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["seed"] == 0 and manifest["device"] == {"refinement": "cpu"} and manifest["features"] == "features: patches"
@@ -187,7 +187,7 @@ def test_changed_input_redoes(heads, tmp_path):
     run(out, folder, *quickest)
     assert status_of(out) == {"ann": "done"}
     metrics = json.loads((out / "ann" / "metrics.json").read_text())
-    assert metrics["shares"] == {"given": 1.0}
+    assert set(metrics["shares"]) == {"observed", "given"}
     (out / "ann" / "metrics.json").write_text("{")  # a disk's crash
     run(out, folder, *quickest)
     assert status_of(out) == {"ann": "done"}
@@ -341,7 +341,7 @@ def test_a_content_image(heads, tmp_path):
     write_image(tmp_path / "content.png", content)
     assert run(tmp_path / "out", heads / "ann", f"content={tmp_path / 'content.png'}", *QUICKEST) == 0
     metrics = json.loads((tmp_path / "out" / "ann" / "metrics.json").read_text())
-    assert metrics["shares"] == {"given": 1.0}
+    assert set(metrics["shares"]) == {"observed", "given"}
     initial = np.asarray(Image.open(tmp_path / "out" / "ann" / "initial.png")).astype(float)
     shrunk = np.asarray(Image.fromarray(content).resize((64, 64), Image.Resampling.BOX)).astype(float)
     assert np.abs(initial - shrunk)[20:50, 20:44].mean() < 4
