@@ -4,7 +4,9 @@ The light is in the texture: the GLB's material is unlit (KHR_materials_unlit), 
 plain diffuse without gloss.
 """
 
+import os
 import re
+import shutil
 
 import trimesh
 from PIL import Image
@@ -26,25 +28,29 @@ def head_mesh(mesh, head_to_camera, outward=1.0):
     return Mesh(vertices, mesh.faces[:, order], mesh.uvs, mesh.uv_faces[:, order])
 
 
-def name_inside(name):
-    """What object, mesh, material and image are called in the files: importers name them so, and tell several heads apart."""
-    return re.sub(r"[^\w.-]+", "_", name) or "face"
+def export_name(photo_name):
+    """What a photo's files, and the object, mesh, material and image in them, are called: no two heads in one folder or
+    scene are called alike, and no program stumbles over a space."""
+    return re.sub(r"[^\w.-]+", "_", photo_name)
 
 
-def write_obj(folder, mesh, texture_name, name):
-    """mesh.obj and mesh.mtl. mesh: in the head frame. texture_name: file name of the texture, beside them. name: the photo's."""
-    name = name_inside(name)
+def write_obj(folder, mesh, name):
+    """NAME.obj, NAME.mtl and NAME_texture.png, which is the folder's texture.png. mesh: in the head frame."""
+    texture_name = f"{name}_texture.png"
+    try:
+        os.link(folder / "texture.png", folder / texture_name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(folder / "texture.png", folder / texture_name)
     material = (
         f"newmtl {name}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nNs 0\nd 1\nillum 1\nmap_Kd {texture_name}\n"
     )
-    write_text(folder / "mesh.mtl", material)
+    write_text(folder / f"{name}.mtl", material)
     normals = vertex_normals(mesh.vertices, mesh.faces)
-    save_mesh(mesh, folder / "mesh.obj", material_file="mesh.mtl", material=name, normals=normals)
+    save_mesh(mesh, folder / f"{name}.obj", material_file=f"{name}.mtl", material=name, normals=normals)
 
 
 def write_glb(folder, mesh, texture, name):
-    """mesh.glb with the texture inside. mesh: in the head frame. texture: uint8 [H, W, 3]. name: the photo's."""
-    name = name_inside(name)
+    """NAME.glb with the texture inside. mesh: in the head frame. texture: uint8 [H, W, 3]."""
     vertex_ids, uv_ids, faces = joined_corners(mesh)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     image = Image.fromarray(texture)
@@ -72,4 +78,4 @@ def write_glb(folder, mesh, texture, name):
             tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
 
     data = trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=finish)
-    write_bytes(folder / "mesh.glb", data)
+    write_bytes(folder / f"{name}.glb", data)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pipeline.completion import complete
-from pipeline.export import head_mesh, write_glb, write_obj
+from pipeline.export import export_name, head_mesh, write_glb, write_obj
 from pipeline.identity import identity_similarity
 from pipeline.metrics import rendering_scores
 from pipeline.photos import as_bytes, as_float
@@ -173,7 +173,7 @@ def refine_photo(
     """Make all results of one photo in an empty folder. Returns the metrics, which are written last.
 
     features: of `style_transfer`, or None. backend: cpu or nvdiffrast, of the rendering loss. content: initial texture, uint8 [h, w, 3], or None. progress(share, text).
-    extra: what else metrics.json is to hold (fingerprint). name: of the photo, for what is inside the meshes' files. Raises ReconstructionError.
+    extra: what else metrics.json is to hold (fingerprint). name: the photo's, for the meshes' files. Raises ReconstructionError.
     """
     folder, clock = Path(folder), Clock()
     report = progress or (lambda share, text: None)
@@ -198,8 +198,8 @@ def refine_photo(
         write_image(folder / "texture.png", texture)
         write_image(folder / "provenance.png", provenance_picture(textures.provenance, textures.mask))
         head = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, textures.outward)
-        write_obj(folder, head, "texture.png", name)
-        write_glb(folder, head, texture, name)
+        write_obj(folder, head, export_name(name))
+        write_glb(folder, head, texture, export_name(name))
     with clock.part("measure"):
         scores, overlay, photo = measure(reconstruction, textures, texture)
         identity = identity_similarity(config.assets, photo, overlay, reconstruction.source.get("points"))

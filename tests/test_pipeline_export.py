@@ -1,4 +1,4 @@
-"""mesh.obj and mesh.glb, loaded again by another library."""
+"""OBJ and GLB, loaded again by another library."""
 
 import json
 import struct
@@ -28,9 +28,9 @@ def written(folder, mesh, pose, texture):
     """Both files, loaded again: {ending: trimesh mesh}."""
     upright = head_mesh(mesh, pose)
     write_image(folder / "texture.png", texture)
-    write_obj(folder, upright, "texture.png", "ann lee")
-    write_glb(folder, upright, texture, "ann lee")
-    return {ending: trimesh.load(folder / f"mesh.{ending}", force="mesh", process=False) for ending in ("obj", "glb")}
+    write_obj(folder, upright, "ann")
+    write_glb(folder, upright, texture, "ann")
+    return {ending: trimesh.load(folder / f"ann.{ending}", force="mesh", process=False) for ending in ("obj", "glb")}
 
 
 def image_of(loaded):
@@ -100,11 +100,11 @@ def test_colours_lie_where_the_uvs_say(exported, ending):
 def test_the_files_themselves_have_the_orientation_of_their_formats(exported):
     """glTF counts v downwards from the image's top, OBJ upwards; read without the library's own conversion."""
     folder, mesh, _, _ = exported
-    lines = (folder / "mesh.obj").read_text().splitlines()
+    lines = (folder / "ann.obj").read_text().splitlines()
     uvs = np.array([line.split()[1:] for line in lines if line.startswith("vt ")], dtype=float)
     np.testing.assert_allclose(uvs, mesh.uvs)
 
-    tree, accessor = glb_content(folder / "mesh.glb")
+    tree, accessor = glb_content(folder / "ann.glb")
     (primitive,) = tree["meshes"][0]["primitives"]
     positions, uvs = accessor("POSITION", 3), accessor("TEXCOORD_0", 2)
     chin = np.linalg.norm(positions - mesh.vertices[CHIN], axis=1).argmin()
@@ -136,7 +136,7 @@ def test_normals_look_out(exported):
         normals = result.vertex_normals
         np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-3)
         assert normals[vertex_of(result, mesh.vertices[NOSE]), 2] > 0.5
-    _, accessor = glb_content(folder / "mesh.glb")
+    _, accessor = glb_content(folder / "ann.glb")
     positions, normals = accessor("POSITION", 3), accessor("NORMAL", 3)
     own = vertex_normals(mesh.vertices, mesh.faces)
     for point in (FOREHEAD, CHIN, NOSE, LEFT_EYE):
@@ -157,7 +157,7 @@ def test_seams_split_vertices_without_moving_colours(tmp_path):
     glb = loaded["glb"]
     assert len(glb.vertices) == 24  # each corner of the cube once for each of its three islands
     # Light runs smoothly over the seams: the copies of a vertex share one normal.
-    _, accessor = glb_content(tmp_path / "mesh.glb")
+    _, accessor = glb_content(tmp_path / "ann.glb")
     positions, normals = accessor("POSITION", 3), accessor("NORMAL", 3)
     for corner in upright.vertices:
         copies = normals[np.linalg.norm(positions - corner, axis=1) < 1e-6]
@@ -167,11 +167,11 @@ def test_seams_split_vertices_without_moving_colours(tmp_path):
 
 def test_the_material_names_the_texture_beside_it(exported):
     folder, *_ = exported
-    material = (folder / "mesh.mtl").read_text().splitlines()
-    assert "map_Kd texture.png" in material and "newmtl ann_lee" in material and "Ks 0 0 0" in material
-    obj = (folder / "mesh.obj").read_text().splitlines()
-    assert obj[0] == "mtllib mesh.mtl" and "usemtl ann_lee" in obj and "o ann_lee" in obj
-    assert Image.open(folder / "texture.png").size == (96, 64)
+    material = (folder / "ann.mtl").read_text().splitlines()
+    assert "map_Kd ann_texture.png" in material and "newmtl ann" in material and "Ks 0 0 0" in material
+    obj = (folder / "ann.obj").read_text().splitlines()
+    assert obj[0] == "mtllib ann.mtl" and "usemtl ann" in obj and "o ann" in obj
+    assert Image.open(folder / "ann_texture.png").size == (96, 64)
 
 
 def test_head_mesh_undoes_the_pose():

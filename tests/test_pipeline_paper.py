@@ -76,8 +76,8 @@ def test_figure8_writes_every_output_and_counts_what_has_no_content(finished, te
     for name in ("00073", "34141"):
         written = {path.name for path in (out / name).iterdir()}
         assert written == {
-            "reconstruction", "sampled.png", "visibility.png", "initial.png", "texture.png", "mesh.obj", "mesh.mtl",
-            "mesh.glb", "preview.png", "provenance.png", "rendering.png", "metrics.json",
+            "reconstruction", "sampled.png", "visibility.png", "initial.png", "texture.png", f"{name}.obj", f"{name}.mtl",
+            f"{name}.glb", f"{name}_texture.png", "preview.png", "provenance.png", "rendering.png", "metrics.json",
         }  # fmt: skip
         metrics = json.loads((out / name / "metrics.json").read_text())
         assert metrics["features"] == "vgg16" and -1 <= metrics["identity"]["arcface"] <= 1

@@ -29,7 +29,13 @@ QUICK = [
     "refine.result_samples=128", "refine.features=patches", "device=cpu", "output.preview_size=64",
 ]  # fmt: skip
 PICTURES = ("sampled.png", "visibility.png", "initial.png", "texture.png", "provenance.png", "rendering.png", "preview.png")
-RESULTS = {*PICTURES, "mesh.obj", "mesh.mtl", "mesh.glb", "metrics.json"}
+RESULTS = {*PICTURES, "metrics.json"}
+
+
+def results_of(name):
+    """What a finished photo's folder holds."""
+    return RESULTS | {f"{name}.obj", f"{name}.mtl", f"{name}.glb", f"{name}_texture.png"}
+
 
 
 def synthetic_photo(yaw, size=256):
@@ -75,7 +81,7 @@ def message_of(out, name):
 
 def result_bytes(folder):
     """Of every result that holds no times."""
-    return {name: (folder / name).read_bytes() for name in RESULTS - {"metrics.json"}}
+    return {name: (folder / name).read_bytes() for name in results_of(folder.name) - {"metrics.json"}}
 
 
 def everything_below(out):
@@ -96,7 +102,7 @@ def finished(heads, tmp_path_factory):
 def test_everything_is_written(finished):
     assert {path.name for path in finished.iterdir()} == {".lock", "config.yaml", "manifest.json", "summary.csv", "ann", "bob"}
     for name in ("ann", "bob"):
-        assert {path.name for path in (finished / name).iterdir()} == RESULTS
+        assert {path.name for path in (finished / name).iterdir()} == results_of(name)
         sizes = {picture: Image.open(finished / name / picture).size for picture in PICTURES}
         assert sizes.pop("preview.png") == (5 * 64, 64) and sizes.pop("rendering.png") == (240, 220)
         assert set(sizes.values()) == {(SIZE, SIZE)}
@@ -211,7 +217,7 @@ def test_a_kill_leaves_nothing_half_done(heads, finished, tmp_path, moment):
         assert victim.wait() != 0 or moment == "at work"
     for name in ("ann", "bob"):
         # Whatever stands under a final name is whole.
-        assert not (out / name).exists() or {path.name for path in (out / name).iterdir()} == RESULTS
+        assert not (out / name).exists() or {path.name for path in (out / name).iterdir()} == results_of(name)
     if moment == "writing":
         assert not (out / "ann").exists() and list(out.glob(".ann.partial-*"))
     assert run(out, heads / "ann", heads / "bob") == 0
