@@ -39,6 +39,7 @@ def main(argv=None):
 
     from pipeline.reconstruction_folder import ReconstructionError, input_files, load_reconstruction
     from pipeline.refinement import VERSION, refine_photo
+    from report.page import report_or_reason
 
     failed = 0
     choices.set_threads(config.threads)
@@ -103,6 +104,7 @@ def main(argv=None):
                 run.record(item.name, "failed", message=str(error), seconds=time.perf_counter() - started)
                 progress.photo_done(f"{item.name}: failed: {error}")
         run.write_summary()
+    print(report_or_reason(arguments.out))
     return SOME_FAILED if failed else ALL_DONE
 
 
