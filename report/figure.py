@@ -45,7 +45,7 @@ def write_figure(experiments, path, columns=DEFAULT_COLUMNS, tile=DEFAULT_TILE, 
     several = len(experiments) > 1
     # The photo is the same in all.
     plan = [(column, None) for column in columns if column == "photo"]
-    plan += [(column, experiment) for experiment in experiments for column in columns if column != "photo"]
+    plan += [(column, experiment) for column in columns if column != "photo" for experiment in experiments]
     labels = [
         f"{experiment.name}: {COLUMNS[column]}" if several and experiment else COLUMNS[column] for column, experiment in plan
     ]

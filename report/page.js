@@ -140,7 +140,7 @@ function card(photo) {
   const scores = ["rendering.psnr", "rendering.ssim"].filter((key) => photo.figures[key] !== undefined);
   const content = [
     photo.picture
-      ? make("img", { src: dataPicture(photo.picture), alt: `${photo.name}: the photo, and the head turned to its right`, width: 512, height: 256 })
+      ? make("img", { src: dataPicture(photo.picture), alt: `${photo.name}: the photo, and the head turned to its right`, width: 512, height: 256, loading: "lazy", decoding: "async" })
       : make("div", { class: "no-picture" }, isFailed(photo) ? "no result" : "see its folder"),
     make("div", { class: "card-text" },
       make("div", { class: "card-head" }, make("h2", {}, photo.name), chip(photo)),

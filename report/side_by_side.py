@@ -3,6 +3,7 @@
 The page has no script: it is made here, every text from files escaped.
 """
 
+import json
 import os
 import warnings
 from html import escape
@@ -80,7 +81,7 @@ def _settings(experiments):
     different = [key for key in keys if len({repr(experiment.settings.get(key)) for experiment in experiments}) > 1]
     rows = "".join(
         f'<tr><th scope="row">{escape(key)}</th>'
-        + "".join(f"<td>{escape(str(experiment.settings.get(key, '–')))}</td>" for experiment in experiments)
+        + "".join(f"<td>{escape(_as_yaml(experiment.settings.get(key)))}</td>" for experiment in experiments)
         + "</tr>"
         for key in different
     )
@@ -92,6 +93,10 @@ def _settings(experiments):
     return (
         '<section class="panel"><h2>Settings that differ</h2>' f'<div class="scroll" tabindex="0">{content}</div></section>'
     )
+
+
+def _as_yaml(value):
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _photos(experiments, names, place):
@@ -134,7 +139,7 @@ def _cell(experiment, photo, strip, reference, place):
         parts.append(f'<p class="message">{escape(photo.message)}</p>')
     figures = photo.figures()
     scores = [
-        f"<dt>{label}</dt><dd>{_score(figures[key], None if reference is None else reference.get(key), digits, sign)}</dd>"
+        f"<div><dt>{label}</dt><dd>{_score(figures[key], None if reference is None else reference.get(key), digits, sign)}</dd></div>"
         for key, label, digits, sign in SCORES
         if key in figures
     ]

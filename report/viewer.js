@@ -122,6 +122,8 @@ function makeViewer(canvas, mesh, onLost) {
       if (anisotropy) gl.texParameterf(gl.TEXTURE_2D, anisotropy.TEXTURE_MAX_ANISOTROPY_EXT, 8);
     },
 
+    has: (name) => name in textures,
+
     // Any of light, wireframe, texture (a name that was added), and of view's yaw, pitch (degrees), zoom, right, down.
     set({ light, wireframe, texture, ...view }) {
       viewer.light = light ?? viewer.light;
