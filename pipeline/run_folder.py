@@ -7,6 +7,7 @@ next. One run at a time works in a folder.
     OUT/config.yaml      the resolved config of the last run
     OUT/manifest.json    versions, seed, device, assets with licences, what became of every photo
     OUT/summary.csv      one line of metrics per photo
+    OUT/report.html      made of the others by the room report
     OUT/<photo>/         results; finished when metrics.json holds the fingerprint of what went in
 """
 
