@@ -49,6 +49,9 @@ def main(argv=None):
     if len(experiments) > 1:
         write_side_by_side(experiments, place / "comparison.html")
         print(place / "comparison.html")
+    if not any(photo.metrics for experiment in experiments for photo in experiment.photos):
+        print("no comparison.png: no photo is finished")
+        return ALL_DONE
     found = write_figure(experiments, place / "comparison.png", given.columns, given.tile, given.photos, given.rows)
     rows = f": the first {given.rows} of {found} photos, --rows and --photos choose others" if not given.photos and found > given.rows else ""
     print(f"{place / 'comparison.png'}{rows}")

@@ -97,7 +97,8 @@ def _numbers(metrics):
 
 def _read_metrics(path):
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        # NaN, which JSON has not, would make the whole page unreadable to browsers.
+        metrics = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     return metrics if isinstance(metrics, dict) else {}

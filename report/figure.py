@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.photos import PhotoError, read_photo
+from pipeline.provenance import LEGEND
 from pipeline.run_folder import RunFolderError, write_image
 from report.pictures import TILES, photo_and_rendering, tiles
 from report.side_by_side import photo_names
@@ -27,6 +28,7 @@ DEFAULT_COLUMNS = ("photo", "sampled", "initial", "texture", "rendering", "right
 DEFAULT_TILE, DEFAULT_ROWS = 256, 12
 GAP = 4
 MISSING = 235  # grey
+INK = (30, 30, 30)
 
 
 def write_figure(experiments, path, columns=DEFAULT_COLUMNS, tile=DEFAULT_TILE, photos=None, rows=DEFAULT_ROWS):
@@ -52,7 +54,7 @@ def write_figure(experiments, path, columns=DEFAULT_COLUMNS, tile=DEFAULT_TILE, 
     table = [
         [_tile(column, [experiment] if experiment else experiments, name, tile) for column, experiment in plan] for name in names
     ]
-    write_image(path, _composed(table, labels, names, tile))
+    write_image(path, _composed(table, labels, names, tile, "provenance" in columns))
     return len(finished)
 
 
@@ -94,12 +96,12 @@ def _fitted(image, size):
     return square
 
 
-def _composed(table, labels, names, tile):
-    """uint8 [H, W, 3]: the tiles, labels above the columns, the photos' names upright along the rows."""
+def _composed(table, labels, names, tile, with_legend):
+    """uint8 [H, W, 3]: the tiles, labels above the columns, the photos' names upright along the rows, provenance's legend."""
     letters = max(round(tile / 14), 10)
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", letters)
     margin = 2 * letters
-    height = margin + len(table) * (tile + GAP)
+    height = margin + len(table) * (tile + GAP) + with_legend * margin
     width = margin + len(labels) * (tile + GAP)
     canvas = Image.new("RGB", (width, height), "white")
     for column, label in enumerate(labels):
@@ -112,6 +114,12 @@ def _composed(table, labels, names, tile):
             if image is None:
                 image = np.full((tile, tile, 3), MISSING, np.uint8)
             canvas.paste(Image.fromarray(image), (left, top))
+    if with_legend:
+        draw, left, middle = ImageDraw.Draw(canvas), margin, height - margin / 2
+        for name, (colour, _) in LEGEND.items():
+            draw.rectangle((left, middle - letters / 2, left + letters, middle + letters / 2), fill=colour)
+            draw.text((left + 1.5 * letters, middle), name, fill=INK, font=font, anchor="lm")
+            left += 3 * letters + font.getlength(name)
     return np.asarray(canvas)
 
 
@@ -123,5 +131,5 @@ def _text(text, font, width, height):
         text = text[:-1]
         shown = text + "…"
     picture = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(picture).text((width / 2, height / 2), shown, fill=(30, 30, 30), font=font, anchor="mm")
+    ImageDraw.Draw(picture).text((width / 2, height / 2), shown, fill=INK, font=font, anchor="mm")
     return picture

@@ -231,7 +231,7 @@ function photoView(number) {
       photo.message ? make("p", { class: "notice bad" }, isFailed(photo) ? `The last run failed on it, what is shown is older: ${photo.message}` : photo.message) : null,
       images
         ? [make("div", { class: "two" }, headPanel(photo, detail), comparePanel(photo, images)), texturesPanel(photo, detail)]
-        : make("p", { class: "notice" }, `To stay small, this page does not hold the pictures of this photo: they lie beside it, in the folder ${decodeURIComponent(photo.folder)}`),
+        : make("p", { class: "notice" }, `To stay small, this page does not hold the pictures of this photo: they lie beside it, in the folder ${photo.name}`),
       make("div", { class: "two" }, scoresPanel(photo), make("div", { class: "column" }, lossesPanel(detail), repeatPanel(photo, detail)))),
     footer());
   document.title = `${photo.name} - ${run.name} - FaceRefiner`;
@@ -254,7 +254,7 @@ function headPanel(photo, detail) {
   return make("section", { class: "panel" },
     make("h2", {}, "The head"),
     make("div", { id: "viewer" },
-      make("canvas", { id: "head", tabindex: "0", role: "img", "aria-label": `The head of ${photo.name} in 3D. Arrow keys turn it, plus and minus zoom, with shift the arrow keys move it, 0 resets.` }),
+      make("canvas", { id: "head", tabindex: "0", role: "application", "aria-roledescription": "3D view", "aria-label": `The head of ${photo.name} in 3D. Arrow keys turn it, plus and minus zoom, with shift the arrow keys move it, 0 resets.` }),
       make("div", { class: "controls" },
         make("div", { class: "segments", role: "group", "aria-label": "Texture" }, texture("initial", "Initial"), texture("refined", "Refined")),
         toggle("light", "Light"), toggle("wireframe", "Wireframe"),
@@ -379,7 +379,7 @@ function scoreRow(photo, key) {
   const strip = make("svg", { viewBox: "0 0 200 18", class: "strip", role: "img", "aria-label": `${shown(key, value)}, among ${all.length} from ${shown(key, low)} to ${shown(key, high)}${words}` },
     make("title", {}, `${shown(key, low)} to ${shown(key, high)}${words}`),
     make("line", { x1: 4, x2: 196, y1: 9, y2: 9, class: "axis" }),
-    all.map((number) => make("line", { x1: x(number), x2: x(number), y1: 4, y2: 14, class: "other" })),
+    make("path", { d: all.map((number) => `M${x(number).toFixed(1)} 4v10`).join(""), class: "other" }),
     make("circle", { cx: x(value), cy: 9, r: 4.5, class: "mine" }));
   return make("tr", {}, make("td", {}, label, better ? make("span", { class: "quiet" }, ` ${better} is better`) : null), make("td", { class: "number" }, shown(key, value)), make("td", {}, all.length > 1 ? strip : null));
 }

@@ -144,7 +144,6 @@ def _card(photo, pictured):
         "seconds": photo.seconds,
         "figures": photo.figures(),
         "has_results": bool(photo.metrics),
-        "folder": address(photo.name) + "/",
     }
     if photo.metrics and pictured:
         try:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from test_pipeline_reconstruction_folder import cube
 
+from pipeline.provenance import LEGEND
 from pipeline.run_folder import RunFolderError, write_image, write_json
 from renderer.mesh import joined_corners, load_mesh, save_mesh, vertex_normals
 from report import pictures
@@ -168,6 +170,21 @@ def test_an_older_run_is_shown_with_what_it_has(tmp_path):
     assert "images" not in data["photo-1"] and data["photo-1"]["files"]
 
 
+def test_a_run_without_results_and_odd_bytes_in_names(tmp_path, capsys):
+    """A name that is no text in UTF-8, and numbers that are none."""
+    name = os.fsdecode(b"an\xffn")
+    out = write_run(tmp_path / "run", {name: 40.0}, ["cat"])
+    metrics = (out / name / "metrics.json").read_text().replace("40.0", "NaN")
+    (out / name / "metrics.json").write_text(metrics)
+    assert main([str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "NaN" not in page.split("<script>")[0]
+    assert blocks(page)["photo-0"]["files"][0]["href"] == "an%FFn/texture.png"
+    out = write_run(tmp_path / "none", {}, ["cat"])
+    assert main([str(out)]) == 0
+    assert "no photo is finished" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -249,7 +266,9 @@ def test_the_figure_shows_the_chosen_columns(two_runs, tmp_path):
 def test_the_figure_of_one_run_and_of_names(two_runs, tmp_path, capsys):
     assert main([str(two_runs[0]), "--photos", "bob", "--columns", ",".join(COLUMNS), "--tile", "32"]) == 0
     picture = Image.open(two_runs[0] / "comparison.png")
-    assert picture.size == (20 + len(COLUMNS) * 36, 20 + 36)
+    assert picture.size == (20 + len(COLUMNS) * 36, 20 + 36 + 20)
+    below = np.asarray(picture)[-20:].reshape(-1, 3)  # the legend of provenance
+    assert all((below == colour).all(axis=1).any() for colour, _ in LEGEND.values())
     assert main([str(two_runs[0]), "--rows", "1"]) == 0
     assert "the first 1 of 2 photos" in capsys.readouterr().out
     with pytest.raises(RunFolderError, match="no results of a photo named eve: there are ann, bob"):
