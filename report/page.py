@@ -186,12 +186,12 @@ def _pictures(photo, most_bytes):
     before, after = pictures.photo_and_rendering(photo)
     preview = pictures.tiles(photo)
     turned = np.concatenate([preview["right"], preview["left"]], axis=1)
-    images = {"photo": (before, 720, 80), "rendering": (after, 720, 80), "turned": (turned, 800, 75)}
+    images = {"photo": (before, 860, 82), "rendering": (after, 860, 82), "turned": (turned, 800, 75)}
     for name, file, longest, quality in (
         ("sampled", "sampled.png", 640, 75),
         ("visibility", "visibility.png", 400, 70),
-        ("initial", "initial.png", 1024, 86),
-        ("refined", "texture.png", 1024, 86),
+        ("initial", "initial.png", 1024, 90),
+        ("refined", "texture.png", 1024, 90),
         ("provenance", "provenance.png", 512, 75),
     ):
         if photo.file(file):

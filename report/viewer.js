@@ -9,8 +9,10 @@ const LIMITS = { pitch: 89, zoom: [0.6, 10], shift: 0.6 };
 const START = { yaw: 0, pitch: 0, zoom: 1, right: 0, down: 0 };
 
 const VERTEX_SHADER = `#version 300 es
+precision highp float;
 uniform mat4 matrix;
 uniform mat3 turn;
+uniform vec4 line;
 in vec3 position;
 in vec3 normal;
 in vec2 uv;
@@ -18,6 +20,7 @@ out vec2 place;
 out vec3 outward;
 void main() {
   gl_Position = matrix * vec4(position, 1.0);
+  if (line.a > 0.0) gl_Position.z -= 0.002 * gl_Position.w; // lines lie in front of the faces they bound
   place = vec2(uv.x, 1.0 - uv.y);
   outward = turn * normal;
 }`;
@@ -164,8 +167,6 @@ function makeViewer(canvas, mesh, onLost) {
       gl.uniform1i(uniforms.light, viewer.light ? 1 : 0);
       gl.uniform4f(uniforms.line, 0, 0, 0, 0);
       gl.bindTexture(gl.TEXTURE_2D, textures[viewer.texture]);
-      gl.enable(gl.POLYGON_OFFSET_FILL); // lines lie in front of the faces they bound
-      gl.polygonOffset(1, 1);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, triangles.buffer);
       gl.drawElements(gl.TRIANGLES, triangles.count, indexType, 0);
       if (viewer.wireframe) {
