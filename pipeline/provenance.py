@@ -1,6 +1,6 @@
 """Where each texel's colour comes from: shares per texel, their means, and a picture of them.
 
-observed      the photo shows it
+observed      the photo shows it, and the refinement ends on the photo
 mirrored      its mirror image on the other half of the face, relit
 synthesised   filled smoothly from its surroundings
 given         an initial texture made elsewhere

@@ -2,9 +2,10 @@
 
 It reads the files of OUT and nothing else, so that it can be made again at any time: `python -m report OUT...`.
 
-    collect.py     what a run's files say
-    pictures.py    its pictures and meshes, small enough to be part of a page
-    page.py        OUT/report.html: page.css, viewer.js, page.js and the run's data in one file
+    collect.py        what a run's files say
+    pictures.py       its pictures and meshes, small enough to be part of a page
+    page.py           OUT/report.html: page.css, the scripts and the run's data in one file
+                      (viewer.js the head; overview.js all photos; photo.js, charts.js one of them; page.js which is shown)
     side_by_side.py   comparison.html: several runs, the same photo in each row
-    figure.py      comparison.png
+    figure.py         comparison.png
 """

@@ -28,6 +28,9 @@ PICTURED_PHOTOS = 300  # photos with a small picture
 PHOTO_BYTES = 900_000  # of a photo's part of the page
 LAYOUT_BYTES = 1_200_000  # of all UV layouts and triangles, which photos share
 
+# Plain scripts one after another: a page from disk may not load modules.
+SCRIPTS = ("viewer.js", "elements.js", "overview.js", "charts.js", "photo.js", "page.js")
+
 _ROOM = Path(__file__).parent
 _STEPS = (1.0, 0.75, 0.5, 0.35, 0.25)  # to which pictures are reduced until a photo's part is small enough
 
@@ -39,7 +42,7 @@ def write_report(out, embedded=EMBEDDED_PHOTOS):
     """
     experiment = collect(out)
     scripts = _data_blocks(experiment, embedded)
-    page = document(f"{experiment.name} - FaceRefiner", scripts, ["viewer.js", "page.js"])
+    page = document(f"{experiment.name} - FaceRefiner", scripts, SCRIPTS)
     path = experiment.path / "report.html"
     write_text(path, page)
     return path
@@ -57,9 +60,10 @@ def document(title, data, scripts, body='<div id="app"></div>'):
     """A whole page. title: text. data: {element id: value for JSON}. scripts: files of this room. body: HTML."""
     style = (_ROOM / "page.css").read_text(encoding="utf-8")
     code = [(_ROOM / name).read_text(encoding="utf-8") for name in scripts]
+    allowed = " ".join(map(_hash, code)) or "'none'"
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {' '.join(map(_hash, code)) or chr(39) + 'none' + chr(39)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
     )
     blocks = [f'<script type="application/json" id="{name}">{_json(value)}</script>' for name, value in data.items()]
     needs_script = '<noscript><p class="notice">This page needs JavaScript, its own; it loads nothing.</p></noscript>'

@@ -1,7 +1,7 @@
 "use strict";
 
-// One textured mesh to turn and zoom, in plain WebGL 2. The camera is that of preview.png: a portrait lens, the head at its
-// middle. Bytes of the texture are shown as they are, as everywhere in FaceRefiner: unlit unless the light is on.
+// One textured mesh to turn and zoom, in plain WebGL 2. The camera is that of preview.png: a portrait lens, the head at
+// its middle. Bytes of the texture are shown as they are, as everywhere in FaceRefiner: unlit unless the light is on.
 
 const FOCAL = 2.7; // focal length, in units of the picture's shorter side, at zoom 1
 const DISTANCE = 5.7; // of the camera, in units of the mesh's reach from its middle
@@ -53,7 +53,8 @@ function unpackMesh(mesh, layout) {
     const axis = i % 3;
     positions[i] = mesh.low[axis] + (steps[i] / 65535) * (mesh.high[axis] - mesh.low[axis]);
   }
-  const faces = layout.bytes_per_index === 2 ? new Uint16Array(bytes(layout.faces)) : new Uint32Array(bytes(layout.faces));
+  const faces =
+    layout.bytes_per_index === 2 ? new Uint16Array(bytes(layout.faces)) : new Uint32Array(bytes(layout.faces));
   return { positions, normals: new Int8Array(bytes(mesh.normals)), uvs: new Uint16Array(bytes(layout.uvs)), faces };
 }
 
@@ -62,7 +63,10 @@ function makeViewer(canvas, mesh, onLost) {
   const gl = canvas.getContext("webgl2", { antialias: true, alpha: false });
   if (!gl) return null;
   const program = gl.createProgram();
-  for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX_SHADER], [gl.FRAGMENT_SHADER, FRAGMENT_SHADER]]) {
+  for (const [kind, source] of [
+    [gl.VERTEX_SHADER, VERTEX_SHADER],
+    [gl.FRAGMENT_SHADER, FRAGMENT_SHADER],
+  ]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, source);
     gl.compileShader(shader);
@@ -121,7 +125,8 @@ function makeViewer(canvas, mesh, onLost) {
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
       gl.generateMipmap(gl.TEXTURE_2D);
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
-      for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, axis, gl.CLAMP_TO_EDGE);
+      for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T])
+        gl.texParameteri(gl.TEXTURE_2D, axis, gl.CLAMP_TO_EDGE);
       if (anisotropy) gl.texParameterf(gl.TEXTURE_2D, anisotropy.TEXTURE_MAX_ANISOTROPY_EXT, 8);
     },
 
@@ -158,7 +163,10 @@ function makeViewer(canvas, mesh, onLost) {
       const height = Math.max(Math.round(canvas.clientHeight * ratio), 1);
       if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
       gl.viewport(0, 0, width, height);
-      gl.clearColor(...(getComputedStyle(canvas).backgroundColor.match(/[\d.]+/g) || []).slice(0, 3).map((n) => n / 255), 1);
+      gl.clearColor(
+        ...(getComputedStyle(canvas).backgroundColor.match(/[\d.]+/g) || []).slice(0, 3).map((n) => n / 255),
+        1,
+      );
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
       if (!textures[viewer.texture]) return;
       const turn = rotation(viewer.view);
@@ -211,7 +219,11 @@ function listen(canvas, viewer) {
     const size = Math.min(canvas.clientWidth, canvas.clientHeight);
     const { yaw, pitch, zoom, right, down } = viewer.view;
     if (shifting) viewer.set({ right: right + dx / size, down: down + dy / size });
-    else viewer.set({ yaw: yaw + ((dx / size) * 180) / Math.sqrt(zoom), pitch: pitch + ((dy / size) * 180) / Math.sqrt(zoom) });
+    else
+      viewer.set({
+        yaw: yaw + ((dx / size) * 180) / Math.sqrt(zoom),
+        pitch: pitch + ((dy / size) * 180) / Math.sqrt(zoom),
+      });
   };
 
   canvas.addEventListener("pointerdown", (event) => {
@@ -226,7 +238,8 @@ function listen(canvas, viewer) {
     if (before.spread && after.spread) viewer.set({ zoom: (viewer.view.zoom * after.spread) / before.spread });
     move(after.x - before.x, after.y - before.y, pointers.size > 1 || event.shiftKey);
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => pointers.delete(event.pointerId));
+  for (const name of ["pointerup", "pointercancel"])
+    canvas.addEventListener(name, (event) => pointers.delete(event.pointerId));
 
   canvas.addEventListener(
     "wheel",
@@ -262,7 +275,10 @@ function extent(positions) {
   const centre = low.map((value, axis) => (value + high[axis]) / 2);
   let reach = 0;
   for (let i = 0; i < positions.length; i += 3) {
-    reach = Math.max(reach, Math.hypot(positions[i] - centre[0], positions[i + 1] - centre[1], positions[i + 2] - centre[2]));
+    reach = Math.max(
+      reach,
+      Math.hypot(positions[i] - centre[0], positions[i + 1] - centre[1], positions[i + 2] - centre[2]),
+    );
   }
   return { centre, reach: reach || 1 };
 }
@@ -286,7 +302,9 @@ function projection(turn, centre, reach, view, width, height) {
   const matrix = new Float32Array(16);
   for (let column = 0; column < 4; column++) {
     const at = (row) =>
-      column < 3 ? turn[column * 3 + row] : -(turn[row] * centre[0] + turn[3 + row] * centre[1] + turn[6 + row] * centre[2]);
+      column < 3
+        ? turn[column * 3 + row]
+        : -(turn[row] * centre[0] + turn[3 + row] * centre[1] + turn[6 + row] * centre[2]);
     const depth = (column === 3 ? DISTANCE * reach : 0) - at(2);
     matrix[column * 4] = fx * at(0) + sx * depth;
     matrix[column * 4 + 1] = fy * at(1) + sy * depth;
