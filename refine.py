@@ -39,6 +39,7 @@ def main(argv=None):
 
     from pipeline.reconstruction_folder import ReconstructionError, input_files, load_reconstruction
     from pipeline.refinement import VERSION, refine_photo
+    from report.page import report_or_reason
 
     failed = 0
     choices.set_threads(config.threads)
@@ -51,6 +52,7 @@ def main(argv=None):
             seed=config.seed,
             device=choices.device_name(device),
             assets=chosen.assets + renderer.assets + choices.evaluation_assets(config) + content.assets(),
+            command=arguments.command,
         )
         run.manifest |= {"features": chosen.why, "renderer": renderer.why}
         progress.line(f"refine: {len(work)} faces on {device}, {chosen.why}, {renderer.why}")
@@ -82,7 +84,13 @@ def main(argv=None):
                         renderer.kind,
                         reconstruction.content if image is None else image,
                         progress.within,
-                        {"fingerprint": mark, "features": chosen.kind},
+                        {
+                            "fingerprint": mark,
+                            "features": chosen.kind,
+                            "command": arguments.command,
+                            "settings": to_yaml(config),
+                        },
+                        name=item.name,
                     )
                 seconds = time.perf_counter() - started
                 run.record(item.name, "done", seconds=seconds)
@@ -96,6 +104,7 @@ def main(argv=None):
                 run.record(item.name, "failed", message=str(error), seconds=time.perf_counter() - started)
                 progress.photo_done(f"{item.name}: failed: {error}")
         run.write_summary()
+    print(report_or_reason(arguments.out))
     return SOME_FAILED if failed else ALL_DONE
 
 

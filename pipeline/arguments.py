@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import sys
 import warnings
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Arguments:
     config: Config
     config_name: str
     dry_run: bool
+    command: str = ""  # the command line, to be repeated
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,7 +58,9 @@ def parse(argv, description):
     photos = [text for text in given.inputs if text not in overrides]
     config = load_config(given.config, overrides)
     name = config_name(given.config)
-    return Arguments(photos, Path(given.out) if given.out else Path("outputs") / name, config, name, given.dry_run)
+    out = Path(given.out) if given.out else Path("outputs") / name
+    command = shlex.join(["./run.sh", *(sys.argv[1:] if argv is None else argv)])
+    return Arguments(photos, out, config, name, given.dry_run, command)
 
 
 def run_main(main):

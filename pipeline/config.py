@@ -161,6 +161,17 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
+class LogSettings:
+    """What is written for watching a run."""
+
+    tensorboard: bool = setting(
+        False,
+        "Losses and textures for TensorBoard in OUT/<photo>/tensorboard; photos that are finished already are left as they are.",
+        changes_results=False,
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything a run can be told. `load_config` is the way to make one; `Config()` holds the defaults."""
 
@@ -193,6 +204,7 @@ class Config:
     refine: RefineSettings = field(default_factory=RefineSettings)
     render: RenderSettings = field(default_factory=RenderSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

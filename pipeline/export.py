@@ -1,16 +1,20 @@
 """Files other programs open: OBJ with MTL, and GLB. The head is upright, y up, facing +z; units as in the reconstruction.
 
-The material is plain diffuse without gloss: the light is in the texture.
+The light is in the texture: the GLB's material is unlit (KHR_materials_unlit), the OBJ's, whose format has no such word,
+plain diffuse without gloss.
 """
 
-import numpy as np
+import os
+import re
+import shutil
+
 import trimesh
 from PIL import Image
 
 from pipeline.run_folder import write_bytes, write_text
-from renderer.mesh import Mesh, save_mesh, vertex_normals
+from renderer.mesh import Mesh, joined_corners, save_mesh, vertex_normals
 
-MATERIAL = "face"
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # what glTF calls data of vertices and indices
 
 
 def head_mesh(mesh, head_to_camera, outward=1.0):
@@ -24,29 +28,54 @@ def head_mesh(mesh, head_to_camera, outward=1.0):
     return Mesh(vertices, mesh.faces[:, order], mesh.uvs, mesh.uv_faces[:, order])
 
 
-def write_obj(folder, mesh, texture_name):
-    """mesh.obj and mesh.mtl. mesh: in the head frame. texture_name: file name of the texture, beside them."""
+def export_name(photo_name):
+    """What a photo's files, and the object, mesh, material and image in them, are called: no two heads in one folder or
+    scene are called alike, and no program stumbles over a space."""
+    return re.sub(r"[^\w.-]+", "_", photo_name)
+
+
+def write_obj(folder, mesh, name):
+    """NAME.obj, NAME.mtl and NAME_texture.png, which is the folder's texture.png. mesh: in the head frame."""
+    texture_name = f"{name}_texture.png"
+    try:
+        os.link(folder / "texture.png", folder / texture_name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(folder / "texture.png", folder / texture_name)
     material = (
-        f"newmtl {MATERIAL}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nNs 0\nd 1\nillum 1\nmap_Kd {texture_name}\n"
+        f"newmtl {name}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nNs 0\nd 1\nillum 1\nmap_Kd {texture_name}\n"
     )
-    write_text(folder / "mesh.mtl", material)
-    save_mesh(mesh, folder / "mesh.obj", material_file="mesh.mtl", material=MATERIAL)
-
-
-def write_glb(folder, mesh, texture):
-    """mesh.glb with the texture inside. mesh: in the head frame. texture: uint8 [H, W, 3]."""
-    # glTF has one index per corner: a vertex with several UVs, on a seam, becomes several.
-    corners = np.stack([mesh.faces.reshape(-1), mesh.uv_faces.reshape(-1)], axis=1)
-    pairs, corner_ids = np.unique(corners, axis=0, return_inverse=True)
+    write_text(folder / f"{name}.mtl", material)
     normals = vertex_normals(mesh.vertices, mesh.faces)
+    save_mesh(mesh, folder / f"{name}.obj", material_file=f"{name}.mtl", material=name, normals=normals)
+
+
+def write_glb(folder, mesh, texture, name):
+    """NAME.glb with the texture inside. mesh: in the head frame. texture: uint8 [H, W, 3]."""
+    vertex_ids, uv_ids, faces = joined_corners(mesh)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    image = Image.fromarray(texture)
     material = trimesh.visual.material.PBRMaterial(
-        name=MATERIAL, baseColorTexture=Image.fromarray(texture), metallicFactor=0.0, roughnessFactor=1.0
+        name=name, baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0
     )
-    scene_mesh = trimesh.Trimesh(
-        vertices=mesh.vertices[pairs[:, 0]],
-        faces=corner_ids.reshape(-1, 3),
-        vertex_normals=normals[pairs[:, 0]],
-        visual=trimesh.visual.TextureVisuals(uv=mesh.uvs[pairs[:, 1]], material=material),
+    head = trimesh.Trimesh(
+        vertices=mesh.vertices[vertex_ids],
+        faces=faces,
+        vertex_normals=normals[vertex_ids],
+        visual=trimesh.visual.TextureVisuals(uv=mesh.uvs[uv_ids], material=material),
         process=False,
     )
-    write_bytes(folder / "mesh.glb", scene_mesh.export(file_type="glb", include_normals=True))
+    scene = trimesh.Scene()
+    scene.add_geometry(head, node_name=name, geom_name=name)
+
+    def finish(tree):
+        # Viewers that know no unlit materials show the diffuse one.
+        tree["extensionsUsed"] = ["KHR_materials_unlit"]
+        tree["materials"][0]["extensions"] = {"KHR_materials_unlit": {}}
+        tree["images"][0]["name"] = name
+        (primitive,) = tree["meshes"][0]["primitives"]
+        views = {accessor: ARRAY_BUFFER for accessor in primitive["attributes"].values()}
+        for accessor, target in {**views, primitive["indices"]: ELEMENT_ARRAY_BUFFER}.items():
+            tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
+
+    data = trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=finish)
+    write_bytes(folder / f"{name}.glb", data)

@@ -22,7 +22,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 # What OUT itself holds beside the folders of the photos.
-_RESERVED_NAMES = ("config.yaml", "manifest.json", "summary.csv")
+_RESERVED_NAMES = ("config.yaml", "manifest.json", "summary.csv", "report.html", "comparison.png")
 
 # A file name may have 255 bytes; results are made in a folder with a longer name.
 _LONGEST_NAME_BYTES = 180

@@ -48,6 +48,7 @@ def main(argv=None):
             seed=config.seed,
             device="cpu",
             assets=assets_of(system) + (used_by("sample_photos") if not arguments.photos else []),
+            command=arguments.command,
         )
         failed = reconstruct_all(run, progress, photos, config, system)
         run.write_summary()

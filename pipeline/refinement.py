@@ -11,20 +11,22 @@ import numpy as np
 import torch
 
 from pipeline.completion import complete
-from pipeline.export import head_mesh, write_glb, write_obj
+from pipeline.export import export_name, head_mesh, write_glb, write_obj
 from pipeline.identity import identity_similarity
 from pipeline.metrics import rendering_scores
 from pipeline.photos import as_bytes, as_float
 from pipeline.preview import preview
+from pipeline.provenance import mean_shares, provenance_picture
 from pipeline.reconstruction_folder import ReconstructionError, content_as_texture
 from pipeline.run_folder import write_image, write_json
+from pipeline.tensorboard_log import TensorBoardLog
 from renderer.dilate import dilate
 from renderer.lookup import build_lookup
 from renderer.unwrap import unwrap
 from renderer.visibility import TexelGeometry, outward_sign, texel_geometry, visibility
 from style_transfer.refine import RenderTarget, refine_texture
 
-VERSION = "2"  # of what this stage writes; raised when the same input gives other results
+VERSION = "3"  # of what this stage writes; raised when the same input gives other results
 SEEN = 0.99  # visibility from which a pixel counts as inside the seen face
 HALF_SEEN = 0.8  # visibility below which a pixel's goal is no longer the photo
 
@@ -39,7 +41,7 @@ class Textures:
     initial: np.ndarray  # I_C [H, W, 3], complete, continued past the islands
     goal: np.ndarray  # [H, W, 3], the initial texture with the sampled one over it as far as it is seen
     outward: float  # 1 where the mesh's faces are wound to face outwards, else -1
-    shares: dict  # of the islands' area: seen, mirrored, smooth, or given
+    provenance: dict  # {name in pipeline.provenance.LEGEND: share [H, W] of each texel's colour}
     renderings: "Renderings"  # that the texture is compared with the photo in
 
 
@@ -97,10 +99,9 @@ def prepare(reconstruction, config, content=None, device="cpu", backend="cpu", s
     geometry, seen = shown.geometry, shown.visibility
     renderings = Renderings(reconstruction, config.render, device, backend)
     sampled = fit_sampled(shown, config, renderings, steps) if config.unwrap.fit_iterations else shown.sampled
-    area = np.count_nonzero(geometry.mask)
     if content is not None:
         initial = np.where(geometry.mask[..., None], content_as_texture(content, config.texture_size), 0)
-        shares = {"given": 1.0}
+        provenance = {"observed": seen, "given": 1 - seen}
     else:
         rotation = reconstruction.head_to_camera[:3, :3]
         normals = None
@@ -109,14 +110,10 @@ def prepare(reconstruction, config, content=None, device="cpu", backend="cpu", s
         yaw = np.arctan2(rotation[0, 2], -rotation[2, 2])
         completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
         initial = completion.texture
-        shares = {
-            "seen": float(seen[geometry.mask].sum() / area),
-            "mirrored": float(completion.mirrored.sum() / area),
-            "smooth": float(completion.smooth.sum() / area),
-        }
+        provenance = {"observed": seen, "mirrored": completion.mirrored, "synthesised": completion.smooth}
     initial = dilate(initial, geometry.mask)
     goal = initial if content is None else dilate(initial + seen[..., None] * (sampled - initial), geometry.mask)
-    return Textures(sampled, seen, geometry.mask, initial, goal, shown.outward, shares, renderings)
+    return Textures(sampled, seen, geometry.mask, initial, goal, shown.outward, provenance, renderings)
 
 
 def fit_sampled(shown, config, renderings, steps=None):
@@ -204,7 +201,7 @@ def refine_prepared(textures, config, features, steps=None):
     Returns the texture [H, W, 3] float32, 0..1, continued past the islands, and style_transfer's RefinedTexture.
     """
     settings = config.refine
-    if features is None and config.unwrap.fit_iterations and "given" not in textures.shares:
+    if features is None and config.unwrap.fit_iterations and "given" not in textures.provenance:
         # Seen texels are at the photo already: what is left for the rendering loss is the half-seen border.
         settings = replace(settings, transfers=1, iterations=0)
     result = _refined(
@@ -236,22 +233,34 @@ def as_image(texture):
 
 
 def refine_photo(
-    folder, reconstruction, config, features, device, backend="cpu", content=None, progress=None, extra=None
+    folder, reconstruction, config, features, device, backend="cpu", content=None, progress=None, extra=None, name="face"
 ):
     """Make all results of one photo in an empty folder. Returns the metrics, which are written last.
 
     features: of `style_transfer`, or None. backend: cpu or nvdiffrast, of the rendering loss. content: initial texture, uint8 [h, w, 3], or None. progress(share, text).
-    extra: what else metrics.json is to hold (fingerprint). Raises ReconstructionError.
+    extra: what else metrics.json is to hold (fingerprint). name: the photo's, for the meshes' files. Raises ReconstructionError.
     """
     folder, clock = Path(folder), Clock()
     report = progress or (lambda share, text: None)
     report(0.0, "unwrap")
+    log = TensorBoardLog(folder / "tensorboard") if config.log.tensorboard else None
+    curve = []
+
+    def steps(stage, start, share):
+        before = curve[-1]["step"] if curve else 0
+
+        def step(done, total, losses):
+            curve.append({"stage": stage, **losses, "step": before + losses["step"]})
+            report(start + share * done / total, f"{stage} {done}/{total}")
+            if log:
+                log.losses(curve[-1])
+
+        return step
+
     with clock.part("unwrap_and_complete"):
-        steps = lambda done, total, losses: report(0.05 + 0.25 * done / total, f"fit {done}/{total}")
-        textures = prepare(reconstruction, config, content, device, backend, steps)
+        textures = prepare(reconstruction, config, content, device, backend, steps("fit", 0.05, 0.25))
     with clock.part("refine"):
-        steps = lambda done, total, losses: report(0.3 + 0.5 * done / total, f"step {done}/{total}")
-        refined, result = refine_prepared(textures, config, features, steps)
+        refined, result = refine_prepared(textures, config, features, steps("refine", 0.3, 0.5))
     report(0.8, "write")
     with clock.part("write"):
         texture = as_bytes(refined)
@@ -259,21 +268,26 @@ def refine_photo(
         write_image(folder / "visibility.png", as_bytes(textures.visibility))
         write_image(folder / "initial.png", as_bytes(textures.initial))
         write_image(folder / "texture.png", texture)
+        write_image(folder / "provenance.png", provenance_picture(textures.provenance, textures.mask))
         head = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, textures.outward)
-        write_obj(folder, head, "texture.png")
-        write_glb(folder, head, texture)
+        write_obj(folder, head, export_name(name))
+        write_glb(folder, head, texture, export_name(name))
     with clock.part("measure"):
         scores, overlay, photo = measure(reconstruction, textures, texture)
         identity = identity_similarity(config.assets, photo, overlay, reconstruction.source.get("points"))
         picture = preview(photo, overlay, as_float(texture), head, config.output.preview_size)
         write_image(folder / "preview.png", picture)
+        write_image(folder / "rendering.png", as_bytes(overlay))
+    if log:
+        log.images(0, initial=as_bytes(textures.initial))
+        log.images(curve[-1]["step"] if curve else 0, refined=texture, preview=picture)
     metrics = {
         **scores,
         **({} if identity is None else {"identity": {"arcface": identity}}),
         "texture_size": config.texture_size,
-        "shares": textures.shares,
-        "losses": result.losses[-1] if result.losses else {},
-        "loss_curve": result.losses,
+        "shares": mean_shares(textures.provenance, textures.mask),
+        "losses": curve[-1] if curve else {},
+        "loss_curve": curve,
         "seconds": {**clock.seconds, "all": round(sum(clock.seconds.values()), 3)},
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "notes": result.notes,

@@ -7,6 +7,7 @@ next. One run at a time works in a folder.
     OUT/config.yaml      the resolved config of the last run
     OUT/manifest.json    versions, seed, device, assets with licences, what became of every photo
     OUT/summary.csv      one line of metrics per photo
+    OUT/report.html      made of the others by the room report
     OUT/<photo>/         results; finished when metrics.json holds the fingerprint of what went in
 """
 
@@ -202,11 +203,12 @@ class RunFolder:
         seed: int,
         device: str,
         assets: Sequence[Mapping] = (),
+        command: str = "",
     ) -> None:
         """Writes config.yaml and the head of manifest.json, and forgets photos that are neither here nor asked for.
 
         stage: one of STAGES. assets: what the stage uses, each with `name`, `licence` and what else is to be known,
-        added to the other stage's. Raises RunFolderError.
+        added to the other stage's. command: the command line. Raises RunFolderError.
         """
         if stage not in STAGES:
             raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
@@ -223,6 +225,7 @@ class RunFolder:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "config": config_name,
             "seed": seed,
+            "command": command,
             "device": {**former.get("device", {}), stage: device},
             "software": software_versions(),
             "assets": list(assets.values()),

@@ -89,6 +89,16 @@ def normalised(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
+def joined_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mesh with one index per corner, as graphics cards and glTF have it: a vertex with several UVs becomes several.
+
+    Returns vertex ids [N] and uv ids [N] of the new vertices, and faces [F, 3] int32 into them.
+    """
+    corners = np.stack([mesh.faces.reshape(-1), mesh.uv_faces.reshape(-1)], axis=1)
+    pairs, corner_ids = np.unique(corners, axis=0, return_inverse=True)
+    return pairs[:, 0], pairs[:, 1], corner_ids.reshape(-1, 3).astype(np.int32)
+
+
 def load_mesh(path) -> Mesh:
     """Reads the `v`, `vt` and `f` lines of an OBJ file; all else is passed over.
 
@@ -143,15 +153,23 @@ def _corner(word, vertex_count, uv_count):
     return (vertex - 1 if vertex > 0 else vertex_count + vertex), (uv - 1 if uv > 0 else uv_count + uv)
 
 
-def save_mesh(mesh: Mesh, path, material_file: str | None = None, material: str | None = None) -> None:
+def save_mesh(
+    mesh: Mesh, path, material_file: str | None = None, material: str | None = None, normals: np.ndarray | None = None
+) -> None:
     """Writes an OBJ file that load_mesh reads back exactly.
 
-    material_file: name of the .mtl file beside it (`mtllib`); material: name of the material in it (`usemtl`).
+    material_file: name of the .mtl file beside it (`mtllib`); material: name of the object and of its material in that
+    file (`o`, `usemtl`). normals: [V, 3], of the vertices.
     """
     lines = [f"mtllib {material_file}"] if material_file else []
+    lines += [f"o {material}"] if material else []
     lines += [f"v {x!r} {y!r} {z!r}" for x, y, z in mesh.vertices.tolist()]
     lines += [f"vt {u!r} {v!r}" for u, v in mesh.uvs.tolist()]
+    lines += [f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in normals.tolist()] if normals is not None else []
     lines += [f"usemtl {material}"] if material else []
-    corners = np.stack([mesh.faces, mesh.uv_faces], axis=2).reshape(-1, 6) + 1
-    lines += ["f {}/{} {}/{} {}/{}".format(*corner) for corner in corners.tolist()]
+    indices = [mesh.faces, mesh.uv_faces] + ([mesh.faces] if normals is not None else [])
+    corners = np.stack(indices, axis=2).reshape(len(mesh.faces), -1) + 1
+    corner = "/".join(["{}"] * len(indices))
+    line = f"f {corner} {corner} {corner}"
+    lines += [line.format(*face) for face in corners.tolist()]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -76,12 +76,12 @@ def test_figure8_writes_every_output_and_counts_what_has_no_content(finished, te
     for name in ("00073", "34141"):
         written = {path.name for path in (out / name).iterdir()}
         assert written == {
-            "reconstruction", "sampled.png", "visibility.png", "initial.png", "texture.png", "mesh.obj", "mesh.mtl",
-            "mesh.glb", "preview.png", "metrics.json",
+            "reconstruction", "sampled.png", "visibility.png", "initial.png", "texture.png", f"{name}.obj", f"{name}.mtl",
+            f"{name}.glb", f"{name}_texture.png", "preview.png", "provenance.png", "rendering.png", "metrics.json",
         }  # fmt: skip
         metrics = json.loads((out / name / "metrics.json").read_text())
         assert metrics["features"] == "vgg16" and -1 <= metrics["identity"]["arcface"] <= 1
-        assert metrics["shares"] == {"given": 1.0}
+        assert set(metrics["shares"]) == {"observed", "given"} and sum(metrics["shares"].values()) == pytest.approx(1)
 
 
 def test_the_manifest_says_which_assets_are_not_for_commerce(finished, test_data):

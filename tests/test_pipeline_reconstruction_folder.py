@@ -141,7 +141,7 @@ def test_a_folder_written_by_hand(tmp_path):
     for half, colour in ((columns < 26, (200, 60, 40)), (columns > 38, (40, 60, 200))):
         inside = half & textures.mask
         np.testing.assert_allclose(textures.initial[inside] * 255, np.broadcast_to(colour, (inside.sum(), 3)), atol=3)
-    assert textures.shares["mirrored"] == 0
+    assert (textures.provenance["mirrored"] == 0).all()
 
 
 def test_a_cube_with_seams(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from synthetic_faces import albedo, head, head_normals, lit, photograph
 import refine
 from pipeline.config import load_config
 from pipeline.photos import as_bytes
+from pipeline.provenance import LEGEND, OUTSIDE
 from pipeline.reconstruction_folder import load_reconstruction, save_reconstruction
 from pipeline.refinement import measure, prepare
 from pipeline.run_folder import RunFolder, write_image
@@ -28,8 +30,14 @@ QUICK = [
     f"texture_size={SIZE}", "refine.iterations=3", "refine.rendering_iterations=25", "refine.style_samples=100",
     "refine.result_samples=128", "refine.features=patches", "device=cpu", "output.preview_size=64",
 ]  # fmt: skip
-PICTURES = ("sampled.png", "visibility.png", "initial.png", "texture.png", "preview.png")
-RESULTS = {*PICTURES, "mesh.obj", "mesh.mtl", "mesh.glb", "metrics.json"}
+PICTURES = ("sampled.png", "visibility.png", "initial.png", "texture.png", "provenance.png", "rendering.png", "preview.png")
+RESULTS = {*PICTURES, "metrics.json"}
+
+
+def results_of(name):
+    """What a finished photo's folder holds."""
+    return RESULTS | {f"{name}.obj", f"{name}.mtl", f"{name}.glb", f"{name}_texture.png"}
+
 
 
 def synthetic_photo(yaw, size=256):
@@ -75,7 +83,7 @@ def message_of(out, name):
 
 def result_bytes(folder):
     """Of every result that holds no times."""
-    return {name: (folder / name).read_bytes() for name in RESULTS - {"metrics.json"}}
+    return {name: (folder / name).read_bytes() for name in results_of(folder.name) - {"metrics.json"}}
 
 
 def everything_below(out):
@@ -94,11 +102,13 @@ def finished(heads, tmp_path_factory):
 
 
 def test_everything_is_written(finished):
-    assert {path.name for path in finished.iterdir()} == {".lock", "config.yaml", "manifest.json", "summary.csv", "ann", "bob"}
+    assert {path.name for path in finished.iterdir()} == {
+        ".lock", "config.yaml", "manifest.json", "summary.csv", "report.html", "ann", "bob"
+    }  # fmt: skip
     for name in ("ann", "bob"):
-        assert {path.name for path in (finished / name).iterdir()} == RESULTS
+        assert {path.name for path in (finished / name).iterdir()} == results_of(name)
         sizes = {picture: Image.open(finished / name / picture).size for picture in PICTURES}
-        assert sizes.pop("preview.png") == (5 * 64, 64)
+        assert sizes.pop("preview.png") == (5 * 64, 64) and sizes.pop("rendering.png") == (240, 220)
         assert set(sizes.values()) == {(SIZE, SIZE)}
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["seed"] == 0 and manifest["device"] == {"refinement": "cpu"} and manifest["features"] == "features: patches"
@@ -147,6 +157,61 @@ def test_textures_are_complete(finished):
         assert np.abs(texture.mean((0, 1)) - initial.mean((0, 1))).max() < 4
 
 
+def test_provenance_says_where_colours_come_from(heads, finished):
+    for name in ("ann", "bob"):
+        metrics = json.loads((finished / name / "metrics.json").read_text())
+        shares, settings = metrics["shares"], load_config(None, QUICK)
+        assert set(shares) == {"observed", "mirrored", "synthesised"}
+        picture = np.asarray(Image.open(finished / name / "provenance.png")).astype(float)
+        mask = prepare(load_reconstruction(heads / name), settings).mask
+        assert (picture[~mask] == OUTSIDE).all() and not (picture[mask] == OUTSIDE).all(axis=-1).any()
+        visibility = np.asarray(Image.open(finished / name / "visibility.png"))
+        assert (picture[mask & (visibility == 255)] == LEGEND["observed"][0]).all()
+        # The picture's colours, taken apart again, are the shares.
+        colours = np.array([LEGEND[key][0] for key in shares], dtype=float)
+        parts = np.linalg.lstsq(np.vstack([colours.T, np.full(3, 255.0)]), np.hstack([picture[mask], np.full((mask.sum(), 1), 255.0)]).T, rcond=None)[0]
+        np.testing.assert_allclose(parts.mean(axis=1), list(shares.values()), atol=0.01)
+    # Turned to the side, more is mirrored.
+    mirrored = [json.loads((finished / name / "metrics.json").read_text())["shares"]["mirrored"] for name in ("ann", "bob")]
+    assert mirrored[0] > mirrored[1] + 0.05
+
+
+def test_what_repeats_it_is_recorded(heads, finished):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    metrics = json.loads((finished / "ann" / "metrics.json").read_text())
+    words = shlex.split(metrics["command"])
+    assert manifest["command"] == metrics["command"] and words[0] == "./run.sh"
+    assert words[1:] == [*QUICK, str(heads / "ann"), str(heads / "bob"), "-o", str(finished)]
+    assert yaml.safe_load(metrics["settings"]) == yaml.safe_load((finished / "config.yaml").read_text())
+
+
+def test_tensorboard(heads, finished, tmp_path):
+    """TensorBoard's own reader finds the curve and the pictures; the results are the same as without."""
+    assert run(tmp_path / "out", heads / "ann", "log.tensorboard=true") == 0
+    folder = tmp_path / "out" / "ann"
+    assert result_bytes(folder) == result_bytes(finished / "ann")
+    curve = json.loads((folder / "metrics.json").read_text())["loss_curve"]
+    code = (
+        "import json, sys, types\n"
+        "sys.modules['tensorboard.compat.notf'] = types.ModuleType('notf')  # its own files, TensorFlow takes long\n"
+        "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n"
+        "log = EventAccumulator(sys.argv[1], size_guidance={'images': 0}).Reload()\n"
+        "scalars = {tag: [[e.step, e.value] for e in log.Scalars(tag)] for tag in log.Tags()['scalars']}\n"
+        "images = {tag: [[e.step, e.width, e.height] for e in log.Images(tag)] for tag in log.Tags()['images']}\n"
+        "print(json.dumps([scalars, images]))"
+    )
+    read = subprocess.run([sys.executable, "-c", code, str(folder / "tensorboard")], capture_output=True, text=True, check=True)
+    scalars, images = json.loads(read.stdout.splitlines()[-1])
+    for name in ("total", "rendering", "content", "style"):
+        steps, values = zip(*scalars[f"loss/{name}"], strict=True)
+        expected = [(entry["step"], entry[name]) for entry in curve if name in entry]
+        assert list(steps) == [step for step, _ in expected]
+        np.testing.assert_allclose(values, [value for _, value in expected], rtol=1e-6)
+    last = curve[-1]["step"]
+    assert images == {"initial": [[0, SIZE, SIZE]], "refined": [[last, SIZE, SIZE]], "preview": [[last, 5 * 64, 64]]}
+    assert not (finished / "ann" / "tensorboard").exists()
+
+
 def test_same_seed_same_bytes(heads, finished, tmp_path):
     assert run(tmp_path / "again", heads / "ann") == 0
     assert result_bytes(tmp_path / "again" / "ann") == result_bytes(finished / "ann")
@@ -187,7 +252,7 @@ def test_changed_input_redoes(heads, tmp_path):
     run(out, folder, *quickest)
     assert status_of(out) == {"ann": "done"}
     metrics = json.loads((out / "ann" / "metrics.json").read_text())
-    assert metrics["shares"] == {"given": 1.0}
+    assert set(metrics["shares"]) == {"observed", "given"}
     (out / "ann" / "metrics.json").write_text("{")  # a disk's crash
     run(out, folder, *quickest)
     assert status_of(out) == {"ann": "done"}
@@ -211,7 +276,7 @@ def test_a_kill_leaves_nothing_half_done(heads, finished, tmp_path, moment):
         assert victim.wait() != 0 or moment == "at work"
     for name in ("ann", "bob"):
         # Whatever stands under a final name is whole.
-        assert not (out / name).exists() or {path.name for path in (out / name).iterdir()} == RESULTS
+        assert not (out / name).exists() or {path.name for path in (out / name).iterdir()} == results_of(name)
     if moment == "writing":
         assert not (out / "ann").exists() and list(out.glob(".ann.partial-*"))
     assert run(out, heads / "ann", heads / "bob") == 0
@@ -245,7 +310,8 @@ def test_one_bad_reconstruction_does_not_stop_the_others(heads, tmp_path, capsys
     assert "camera.json: the key 'version' is missing" in message_of(tmp_path / "out", "aaa")
     assert "the photo shows no texel of the mesh" in message_of(tmp_path / "out", "away")
     lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 4 and sum("failed: " in line for line in lines) == 2
+    assert len(lines) == 5 and sum("failed: " in line for line in lines) == 2
+    assert lines[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"bob"}
 
 
@@ -341,7 +407,7 @@ def test_a_content_image(heads, tmp_path):
     write_image(tmp_path / "content.png", content)
     assert run(tmp_path / "out", heads / "ann", f"content={tmp_path / 'content.png'}", *QUICKEST) == 0
     metrics = json.loads((tmp_path / "out" / "ann" / "metrics.json").read_text())
-    assert metrics["shares"] == {"given": 1.0}
+    assert set(metrics["shares"]) == {"observed", "given"}
     initial = np.asarray(Image.open(tmp_path / "out" / "ann" / "initial.png")).astype(float)
     shrunk = np.asarray(Image.fromarray(content).resize((64, 64), Image.Resampling.BOX)).astype(float)
     assert np.abs(initial - shrunk)[20:50, 20:44].mean() < 4

@@ -1,0 +1,330 @@
+"use strict";
+
+// One textured mesh to turn and zoom, in plain WebGL 2. The camera is that of preview.png: a portrait lens, the head at
+// its middle. Bytes of the texture are shown as they are, as everywhere in FaceRefiner: unlit unless the light is on.
+
+const FOCAL = 2.7; // focal length, in units of the picture's shorter side, at zoom 1
+const DISTANCE = 5.7; // of the camera, in units of the mesh's reach from its middle
+const LIMITS = { pitch: 89, zoom: [0.6, 10], shift: 0.6 };
+const START = { yaw: 0, pitch: 0, zoom: 1, right: 0, down: 0 };
+
+const VERTEX_SHADER = `#version 300 es
+precision highp float;
+uniform mat4 matrix;
+uniform mat3 turn;
+uniform vec4 line;
+in vec3 position;
+in vec3 normal;
+in vec2 uv;
+out vec2 place;
+out vec3 outward;
+void main() {
+  gl_Position = matrix * vec4(position, 1.0);
+  if (line.a > 0.0) gl_Position.z -= 0.002 * gl_Position.w; // lines lie in front of the faces they bound
+  place = vec2(uv.x, 1.0 - uv.y);
+  outward = turn * normal;
+}`;
+
+const FRAGMENT_SHADER = `#version 300 es
+precision highp float;
+uniform sampler2D image;
+uniform bool light;
+uniform vec4 line;
+in vec2 place;
+in vec3 outward;
+out vec4 colour;
+void main() {
+  if (line.a > 0.0) { colour = line; return; }
+  vec3 shown = texture(image, place).rgb;
+  if (light) {
+    float facing = dot(normalize(outward), normalize(vec3(-0.45, 0.5, 0.75)));
+    shown *= 0.3 + 0.85 * max(facing, 0.0);
+  }
+  if (!gl_FrontFacing) shown *= 0.5; // the inside of the mask
+  colour = vec4(min(shown, 1.0), 1.0);
+}`;
+
+// Decodes what report/pictures.py packed. mesh: the photo's; layout: shared by photos.
+function unpackMesh(mesh, layout) {
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+  const steps = new Uint16Array(bytes(mesh.positions));
+  const positions = new Float32Array(steps.length);
+  for (let i = 0; i < steps.length; i++) {
+    const axis = i % 3;
+    positions[i] = mesh.low[axis] + (steps[i] / 65535) * (mesh.high[axis] - mesh.low[axis]);
+  }
+  const faces =
+    layout.bytes_per_index === 2 ? new Uint16Array(bytes(layout.faces)) : new Uint32Array(bytes(layout.faces));
+  return { positions, normals: new Int8Array(bytes(mesh.normals)), uvs: new Uint16Array(bytes(layout.uvs)), faces };
+}
+
+// A viewer in a canvas, or null where there is no WebGL 2. onLost: called when the graphics card is taken away.
+function makeViewer(canvas, mesh, onLost) {
+  const gl = canvas.getContext("webgl2", { antialias: true, alpha: false });
+  if (!gl) return null;
+  const program = gl.createProgram();
+  for (const [kind, source] of [
+    [gl.VERTEX_SHADER, VERTEX_SHADER],
+    [gl.FRAGMENT_SHADER, FRAGMENT_SHADER],
+  ]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+  }
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return null;
+  gl.useProgram(program);
+  const uniform = (name) => gl.getUniformLocation(program, name);
+  const uniforms = { matrix: uniform("matrix"), turn: uniform("turn"), light: uniform("light"), line: uniform("line") };
+
+  const attribute = (name, data, size, type, normalized) => {
+    const place = gl.getAttribLocation(program, name);
+    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(place);
+    gl.vertexAttribPointer(place, size, type, normalized, 0, 0);
+  };
+  attribute("position", mesh.positions, 3, gl.FLOAT, false);
+  attribute("uv", mesh.uvs, 2, gl.UNSIGNED_SHORT, true);
+  // Four bytes each, as graphics cards want them aligned.
+  const normals = new Int8Array((mesh.normals.length / 3) * 4);
+  for (let i = 0; i < mesh.normals.length; i++) normals[Math.floor(i / 3) * 4 + (i % 3)] = mesh.normals[i];
+  const normalPlace = gl.getAttribLocation(program, "normal");
+  gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+  gl.bufferData(gl.ARRAY_BUFFER, normals, gl.STATIC_DRAW);
+  gl.enableVertexAttribArray(normalPlace);
+  gl.vertexAttribPointer(normalPlace, 3, gl.BYTE, true, 4, 0);
+
+  const indexType = mesh.faces instanceof Uint16Array ? gl.UNSIGNED_SHORT : gl.UNSIGNED_INT;
+  const indices = (data) => {
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, data, gl.STATIC_DRAW);
+    return { buffer, count: data.length };
+  };
+  const triangles = indices(mesh.faces);
+  let edges = null; // made when they are asked for
+
+  const { centre, reach } = extent(mesh.positions);
+  const anisotropy = gl.getExtension("EXT_texture_filter_anisotropic");
+  const textures = {};
+  gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+  gl.enable(gl.DEPTH_TEST);
+
+  const viewer = {
+    view: { ...START },
+    light: false,
+    wireframe: false,
+    texture: "",
+
+    // image: a loaded <img>.
+    addTexture(name, image) {
+      textures[name] = gl.createTexture();
+      gl.bindTexture(gl.TEXTURE_2D, textures[name]);
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
+      gl.generateMipmap(gl.TEXTURE_2D);
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+      for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T])
+        gl.texParameteri(gl.TEXTURE_2D, axis, gl.CLAMP_TO_EDGE);
+      if (anisotropy) gl.texParameterf(gl.TEXTURE_2D, anisotropy.TEXTURE_MAX_ANISOTROPY_EXT, 8);
+    },
+
+    has: (name) => name in textures,
+
+    // Any of light, wireframe, texture (a name that was added), and of view's yaw, pitch (degrees), zoom, right, down.
+    set({ light, wireframe, texture, ...view }) {
+      viewer.light = light ?? viewer.light;
+      viewer.wireframe = wireframe ?? viewer.wireframe;
+      viewer.texture = texture ?? viewer.texture;
+      const next = { ...viewer.view, ...view };
+      const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+      next.yaw = ((((next.yaw + 180) % 360) + 360) % 360) - 180;
+      next.pitch = clamp(next.pitch, -LIMITS.pitch, LIMITS.pitch);
+      next.zoom = clamp(next.zoom, ...LIMITS.zoom);
+      next.right = clamp(next.right, -LIMITS.shift * next.zoom, LIMITS.shift * next.zoom);
+      next.down = clamp(next.down, -LIMITS.shift * next.zoom, LIMITS.shift * next.zoom);
+      viewer.view = next;
+      viewer.redraw();
+    },
+
+    reset() {
+      viewer.set(START);
+    },
+
+    redraw() {
+      if (!viewer.pending) viewer.pending = requestAnimationFrame(viewer.draw);
+    },
+
+    draw() {
+      viewer.pending = 0;
+      const ratio = window.devicePixelRatio || 1;
+      const width = Math.max(Math.round(canvas.clientWidth * ratio), 1);
+      const height = Math.max(Math.round(canvas.clientHeight * ratio), 1);
+      if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+      gl.viewport(0, 0, width, height);
+      gl.clearColor(
+        ...(getComputedStyle(canvas).backgroundColor.match(/[\d.]+/g) || []).slice(0, 3).map((n) => n / 255),
+        1,
+      );
+      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+      if (!textures[viewer.texture]) return;
+      const turn = rotation(viewer.view);
+      gl.uniformMatrix3fv(uniforms.turn, false, turn);
+      gl.uniformMatrix4fv(uniforms.matrix, false, projection(turn, centre, reach, viewer.view, width, height));
+      gl.uniform1i(uniforms.light, viewer.light ? 1 : 0);
+      gl.uniform4f(uniforms.line, 0, 0, 0, 0);
+      gl.bindTexture(gl.TEXTURE_2D, textures[viewer.texture]);
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, triangles.buffer);
+      gl.drawElements(gl.TRIANGLES, triangles.count, indexType, 0);
+      if (viewer.wireframe) {
+        edges ??= indices(edgesOf(mesh.faces));
+        gl.uniform4f(uniforms.line, 0.05, 0.35, 0.6, 1);
+        gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, edges.buffer);
+        gl.drawElements(gl.LINES, edges.count, indexType, 0);
+      }
+    },
+
+    // What is shown, as a PNG in a data: address.
+    picture() {
+      viewer.draw();
+      return canvas.toDataURL("image/png");
+    },
+
+    dispose() {
+      observer.disconnect();
+      cancelAnimationFrame(viewer.pending);
+      gl.getExtension("WEBGL_lose_context")?.loseContext();
+    },
+  };
+
+  const observer = new ResizeObserver(viewer.redraw);
+  observer.observe(canvas);
+  canvas.addEventListener("webglcontextlost", onLost);
+  listen(canvas, viewer);
+  return viewer;
+}
+
+// Mouse, touch, wheel and keys. One finger turns; two fingers zoom and move. A wheel zooms once the head is clicked on,
+// so that the page still scrolls.
+function listen(canvas, viewer) {
+  const pointers = new Map();
+  const middle = () => {
+    const all = [...pointers.values()];
+    const sum = all.reduce((a, b) => ({ x: a.x + b.x, y: a.y + b.y }), { x: 0, y: 0 });
+    const spread = all.length > 1 ? Math.hypot(all[0].x - all[1].x, all[0].y - all[1].y) : 0;
+    return { x: sum.x / all.length, y: sum.y / all.length, spread };
+  };
+  const move = (dx, dy, shifting) => {
+    const size = Math.min(canvas.clientWidth, canvas.clientHeight);
+    const { yaw, pitch, zoom, right, down } = viewer.view;
+    if (shifting) viewer.set({ right: right + dx / size, down: down + dy / size });
+    else
+      viewer.set({
+        yaw: yaw + ((dx / size) * 180) / Math.sqrt(zoom),
+        pitch: pitch + ((dy / size) * 180) / Math.sqrt(zoom),
+      });
+  };
+
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!pointers.has(event.pointerId)) return;
+    const before = middle();
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    const after = middle();
+    if (before.spread && after.spread) viewer.set({ zoom: (viewer.view.zoom * after.spread) / before.spread });
+    move(after.x - before.x, after.y - before.y, pointers.size > 1 || event.shiftKey);
+  });
+  for (const name of ["pointerup", "pointercancel"])
+    canvas.addEventListener(name, (event) => pointers.delete(event.pointerId));
+
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      if (document.activeElement !== canvas && !event.ctrlKey) return;
+      event.preventDefault();
+      viewer.set({ zoom: viewer.view.zoom * Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)) });
+    },
+    { passive: false },
+  );
+  canvas.addEventListener("dblclick", viewer.reset);
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const { yaw, pitch, zoom, right, down } = viewer.view;
+    if (step && event.shiftKey) viewer.set({ right: right + step[0] * 0.05, down: down + step[1] * 0.05 });
+    else if (step) viewer.set({ yaw: yaw + step[0] * 10, pitch: pitch + step[1] * 10 });
+    else if (event.key === "+" || event.key === "=") viewer.set({ zoom: zoom * 1.2 });
+    else if (event.key === "-" || event.key === "_") viewer.set({ zoom: zoom / 1.2 });
+    else if (event.key === "0" || event.key === "Home") viewer.reset();
+    else return;
+    event.preventDefault();
+  });
+}
+
+function extent(positions) {
+  const low = [Infinity, Infinity, Infinity];
+  const high = [-Infinity, -Infinity, -Infinity];
+  for (let i = 0; i < positions.length; i++) {
+    low[i % 3] = Math.min(low[i % 3], positions[i]);
+    high[i % 3] = Math.max(high[i % 3], positions[i]);
+  }
+  const centre = low.map((value, axis) => (value + high[axis]) / 2);
+  let reach = 0;
+  for (let i = 0; i < positions.length; i += 3) {
+    reach = Math.max(
+      reach,
+      Math.hypot(positions[i] - centre[0], positions[i + 1] - centre[1], positions[i + 2] - centre[2]),
+    );
+  }
+  return { centre, reach: reach || 1 };
+}
+
+// Rotation of the head, column by column; yaw about its upright axis first (positive: towards its left), then pitch
+// (positive: it looks down).
+function rotation({ yaw, pitch }) {
+  const [a, b] = [(yaw * Math.PI) / 180, (pitch * Math.PI) / 180];
+  const [ca, sa, cb, sb] = [Math.cos(a), Math.sin(a), Math.cos(b), Math.sin(b)];
+  return [ca, sb * sa, -cb * sa, 0, cb, sb, sa, -sb * ca, cb * ca];
+}
+
+// From positions in the head frame to clip space, column by column.
+function projection(turn, centre, reach, view, width, height) {
+  const focal = FOCAL * view.zoom * Math.min(width, height);
+  const [fx, fy] = [(2 * focal) / width, (2 * focal) / height];
+  const size = Math.min(width, height);
+  const [sx, sy] = [(2 * view.right * size) / width, (-2 * view.down * size) / height];
+  const [near, far] = [(DISTANCE - 1.1) * reach, (DISTANCE + 1.1) * reach];
+  const [p, q] = [(far + near) / (far - near), (-2 * far * near) / (far - near)];
+  const matrix = new Float32Array(16);
+  for (let column = 0; column < 4; column++) {
+    const at = (row) =>
+      column < 3
+        ? turn[column * 3 + row]
+        : -(turn[row] * centre[0] + turn[3 + row] * centre[1] + turn[6 + row] * centre[2]);
+    const depth = (column === 3 ? DISTANCE * reach : 0) - at(2);
+    matrix[column * 4] = fx * at(0) + sx * depth;
+    matrix[column * 4 + 1] = fy * at(1) + sy * depth;
+    matrix[column * 4 + 2] = p * depth + (column === 3 ? q : 0);
+    matrix[column * 4 + 3] = depth;
+  }
+  return matrix;
+}
+
+function edgesOf(faces) {
+  const found = new Set();
+  const edges = [];
+  for (let face = 0; face < faces.length; face += 3) {
+    for (let corner = 0; corner < 3; corner++) {
+      const [a, b] = [faces[face + corner], faces[face + ((corner + 1) % 3)]];
+      const key = Math.min(a, b) * 2 ** 26 + Math.max(a, b);
+      if (found.has(key)) continue;
+      found.add(key);
+      edges.push(a, b);
+    }
+  }
+  return new faces.constructor(edges);
+}
