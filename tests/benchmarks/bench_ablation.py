@@ -1,6 +1,6 @@
 """What each setting does to skin that a photo does not show: every variant against the default, by evaluate.py.
 
-    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--only GROUP,...]
+    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--yaws=-45,65] [--only GROUP,...]
 
 Writes OUT as evaluate.py does, and OUT/ablation.md: means of the default and paired differences to it. A rerun goes on
 where the last one stopped.
@@ -73,6 +73,8 @@ VARIANTS = {
         "ridge_0.05": "completion.ridge=0.05",
         "border_decay_60": "completion.border_decay=60",
         "border_decay_400": "completion.border_decay=400",
+        "limit_0.3": "completion.limit=0.3",
+        "blend_0": "completion.blend=0",
     },
 }
 
@@ -82,10 +84,11 @@ def main(argv):
     parser.add_argument("inputs", nargs="*")
     parser.add_argument("-o", "--out", default="outputs/ablation")
     parser.add_argument("--size", default="256")
+    parser.add_argument("--yaws", default="-45,65")
     parser.add_argument("--only", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
     given = parser.parse_args(argv)
     variants = {name: changes for group in given.only.split(",") for name, changes in VARIANTS[group].items()}
-    arguments = [*given.inputs, "-o", given.out, "--size", given.size, "--baselines", "", "--baseline", "default"]
+    arguments = [*given.inputs, "-o", given.out, "--size", given.size, f"--yaws={given.yaws}", "--baselines", "", "--baseline", "default"]
     for name, changes in variants.items():
         arguments += ["--variant", f"{name} {changes}"]
     code = evaluate.main(arguments)
