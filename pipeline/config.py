@@ -148,6 +148,21 @@ class RenderSettings:
 
 
 @dataclass(frozen=True)
+class LimitSettings:
+    """What a file from elsewhere may ask for. Larger ones are refused before they take memory; raise it for your own."""
+
+    photo_megapixels: float = setting(
+        200.0, "Largest photo or content image, in millions of pixels.", above=0.0, maximum=2000.0, changes_results=False
+    )
+    photo_megabytes: float = setting(
+        500.0, "Largest file of a photo or content image.", above=0.0, maximum=1e5, changes_results=False
+    )
+    mesh_megabytes: float = setting(
+        200.0, "Largest mesh.obj; two million triangles or so.", above=0.0, maximum=1e5, changes_results=False
+    )
+
+
+@dataclass(frozen=True)
 class OutputSettings:
     """What is written."""
 
@@ -174,8 +189,21 @@ class Config:
         "Folder of what you obtained yourself: networks, face models. A relative one is below FaceRefiner's own folder.",
         changes_results=False,
     )
+    jobs: int = setting(
+        0,
+        "Photos refined at once, each by a process of its own. 0: as many as there are processors and memory for, on a GPU "
+        "one. The results are the same.",
+        minimum=0,
+        maximum=1024,
+        changes_results=False,
+    )
     threads: int = setting(
-        0, "CPU threads of torch; 0 leaves torch's own number.", minimum=0, maximum=1024, changes_results=False
+        0,
+        "CPU threads of each process, 2 at least: with a single one the last bits of results would differ. 0: the "
+        "processors, divided by the jobs.",
+        minimum=0,
+        maximum=1024,
+        changes_results=False,
     )
     content: str = setting(
         "", "Initial texture made elsewhere: an image, or a folder of images matched with the photos by file stem."
@@ -187,6 +215,7 @@ class Config:
     refine: RefineSettings = field(default_factory=RefineSettings)
     render: RenderSettings = field(default_factory=RenderSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def load_camera(path) -> Camera:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CameraError(f"{path}: is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise CameraError(f"{path}: holds a {type(content).__name__}; an object with version, width, ... is needed")
