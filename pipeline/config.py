@@ -437,6 +437,8 @@ def _read_yaml(path: Path) -> dict:
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it holds characters that are no text"
         raise ConfigError(f"config {path}{place} is not valid YAML: {problem}") from error
+    except (ValueError, RecursionError) as error:  # a date that is none, brackets within brackets
+        raise ConfigError(f"config {path} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -461,7 +463,7 @@ def _parse_text(text: str, kind: object):
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none, brackets within brackets
         return text
 
 
@@ -477,8 +479,16 @@ def _convert(key: str, value: object, leaf: _Leaf):
         return converted
     choices = leaf.allowed.get("choices", ())
     nearest = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    hint = f"; did you mean {nearest[0]}?" if nearest else _nearest_number(converted, leaf)
     raise ConfigError(f"{key}: got {_shown(value)}, allowed is {_allowed_text(leaf)}{hint}")
+
+
+def _nearest_number(converted: object, leaf: _Leaf) -> str:
+    """For a number beyond its limits: which is the nearest, where there is one."""
+    if leaf.is_list or not isinstance(converted, int | float):
+        return ""
+    limit = "maximum" if converted > leaf.allowed.get("maximum", math.inf) else "minimum"
+    return f"; the nearest is {leaf.allowed[limit]}" if limit in leaf.allowed else ""
 
 
 def _as_type(value: object, options: tuple):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline import run_folder
 from pipeline.run_folder import (
+    InputFileError,
     RunFolder,
     RunFolderError,
     is_finished,
@@ -303,7 +304,8 @@ def test_fingerprint_follows_settings_bytes_and_version(tmp_path):
     assert len({base, *(results_fingerprint(*arguments) for arguments in others)}) == 6
     photo.rename(tmp_path / "renamed.png")
     assert results_fingerprint("c", [tmp_path / "renamed.png"], "1") == base
-    assert "gone.png cannot be read" in refusal(results_fingerprint, "c", [tmp_path / "gone.png"], "1")
+    with pytest.raises(InputFileError, match=r"gone\.png cannot be read"):
+        results_fingerprint("c", [tmp_path / "gone.png"], "1")
 
 
 def test_finished_means_the_fingerprint_is_there(tmp_path):
