@@ -410,8 +410,9 @@ def _link_tree(source: Path, target: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for place, _, files in os.walk(folder):
-        for name in files:
-            _sync(Path(place) / name)
+        for path in (Path(place) / name for name in files):
+            if path.is_file() and not path.is_symlink():
+                _sync(path)
         _sync(Path(place))
 
 

@@ -24,6 +24,7 @@ from synthetic_faces import albedo, head, photograph
 from pipeline.photos import sample_photos
 from pipeline.reconstruction_folder import save_reconstruction
 from pipeline.run_folder import RESULTS
+from refine import main as refine_main
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKEST = [
@@ -45,6 +46,11 @@ def environment():
 
 def refine(*arguments, cwd, **more):
     return program(ROOT / "refine.py", *arguments, *QUICKEST, cwd=cwd, **more)
+
+
+def refined(*arguments):
+    """Exit code of a run of refine.py in this process."""
+    return refine_main([*map(str, arguments), *QUICKEST])
 
 
 def manifest(out):
@@ -341,9 +347,8 @@ def test_wrong_use(tmp_path, arguments, words):
     (tmp_path / "date.yaml").write_text("seed: 2024-99-99")
     (tmp_path / "object.yaml").write_text("seed: !!python/object/apply:os.system ['touch pwned']")
     before = set(everything_below(tmp_path))
-    for stage in ([ROOT / "refine.py"], ["-m", "pipeline.reconstruct"]):
-        finished = program(*stage, *arguments, "-o", "out", cwd=tmp_path, timeout=60)
-        assert finished.returncode == 2 and finished.stdout == "" and is_one_line(finished.stderr, words)
+    finished = program("-m", "pipeline.reconstruct", *arguments, "-o", "out", cwd=tmp_path, timeout=60)
+    assert finished.returncode == 2 and finished.stdout == "" and is_one_line(finished.stderr, words)
     assert set(everything_below(tmp_path)) == before and not (tmp_path / "out").exists()
 
 
@@ -370,7 +375,7 @@ def test_out_that_may_not_be_written(reconstruction):
 def test_out_that_is_full(reconstruction):
     """The system itself refuses larger files, in the middle of the second photo; the first one's former results stay."""
     place = reconstruction.parent
-    assert refine("ann", "-o", "out", cwd=place).returncode == 0
+    assert refined(reconstruction, "-o", place / "out") == 0
     before = {name: (place / "out" / "ann" / name).read_bytes() for name in RESULTS}
     full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
     finished = program(ROOT / "refine.py", "ann", "-o", "out", *QUICKEST, "seed=1", cwd=place, preexec_fn=full)
@@ -379,31 +384,32 @@ def test_out_that_is_full(reconstruction):
     assert not [path for path in (place / "out").iterdir() if ".partial-" in path.name]
 
 
-def test_out_that_holds_what_is_given(reconstruction):
+def test_out_that_holds_what_is_given(reconstruction, capsys):
     """Results would take the place of the reconstruction that they are to be made of."""
     before = everything_below(reconstruction)
-    finished = refine("ann", "-o", ".", cwd=reconstruction.parent)
-    assert finished.returncode == 1 and "choose another folder with -o" in finished.stdout
+    assert refined(reconstruction, "-o", reconstruction.parent) == 1
+    assert "choose another folder with -o" in capsys.readouterr().out
     assert everything_below(reconstruction) == before
 
 
 def test_what_the_user_put_beside_the_results_stays(reconstruction):
-    place = reconstruction.parent
-    assert refine("ann", "-o", "out", cwd=place).returncode == 0
-    mine = place / "out" / "ann" / "in blender"
+    out = reconstruction.parent / "out"
+    assert refined(reconstruction, "-o", out) == 0
+    mine = out / "ann" / "in blender"
     mine.mkdir()
     (mine / "head.blend").write_text("mine")
     (mine.parent / "link").symlink_to("nowhere")
     (mine.parent / "texture.png").write_text("spoilt")
-    assert refine("ann", "-o", "out", "seed=1", cwd=place).returncode == 0
+    assert refined(reconstruction, "-o", out, "seed=1") == 0
     assert (mine / "head.blend").read_text() == "mine" and os.readlink(mine.parent / "link") == "nowhere"
     assert Image.open(mine.parent / "texture.png").size == (64, 64)
 
 
-def test_limits_can_be_raised(reconstruction):
-    low = refine("ann", "-o", "out", "limits.photo_megapixels=0.08", cwd=reconstruction.parent)
-    assert low.returncode == 1 and "300 x 280 pixels, allowed are 0.08 megapixels" in low.stdout
-    assert refine("ann", "-o", "out", "limits.photo_megapixels=0.1", cwd=reconstruction.parent).returncode == 0
+def test_limits_can_be_raised(reconstruction, capsys):
+    out = reconstruction.parent / "out"
+    assert refined(reconstruction, "-o", out, "limits.photo_megapixels=0.08") == 1
+    assert "300 x 280 pixels, allowed are 0.08 megapixels" in capsys.readouterr().out
+    assert refined(reconstruction, "-o", out, "limits.photo_megapixels=0.1") == 0
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
