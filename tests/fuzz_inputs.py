@@ -172,7 +172,7 @@ class Fuzzer:
         given, out = folder / "in", folder / "out"
         main, words = self._refine, [*QUICK, "-o", str(out)]
         if kind == "photo":
-            ending, data = (rng or random.Random(0)).choice(self._photos)
+            ending, data = rng.choice(self._photos) if rng else self._photos[0]
             given.mkdir()
             (given / f"x.{ending}").write_bytes(change(data, False))
             main, words = self._reconstruct, [str(given), *words]
