@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -499,7 +500,7 @@ def _as_type(value: object, options: tuple):
         value = float(value)
     if isinstance(value, str):
         return value if str in options else None
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:  # no NaN, no integer of 400 digits
         return None
     if float in options:
         return float(value)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from external.quiet import quiet_native_output
 from pipeline.config import LimitSettings
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -218,14 +219,16 @@ def _decoded(path: Path, data: bytes, maximum_megapixels: float) -> Image.Image:
         # Our own limit takes the place of Pillow's, which is lower and warns on the terminal. Pillow refuses by itself
         # what is more than twice as large, when it opens the file.
         Image.MAX_IMAGE_PIXELS = math.ceil(maximum_megapixels * 1e6)
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        with quiet_native_output():
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
         megapixels = image.width * image.height / 1e6
         if megapixels > maximum_megapixels:
             raise PhotoError(
                 f"{path} has {image.width} x {image.height} pixels, allowed are {maximum_megapixels:g} megapixels: "
                 f"make it smaller, or give limits.photo_megapixels={math.ceil(megapixels)}"
             )
-        image.load()
+        with quiet_native_output():  # libtiff writes its own lines to the terminal
+            image.load()
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:

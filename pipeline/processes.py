@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 FEWEST_THREADS = 2
+SECONDS_TO_LEAVE = 5
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -63,7 +64,7 @@ def in_processes(
                     following = next(remaining)
                 except StopIteration:
                     workers.remove(worker)
-                    worker.stop()
+                    worker.dismiss()
                     continue
                 if isinstance(result, Died):
                     workers[workers.index(worker)] = _Worker(context, make_work, following)
@@ -98,6 +99,12 @@ class _Worker:
             how = f"ended with code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
             killed = code == -signal.SIGKILL
             return Died(how + (" (perhaps there is too little memory: give fewer jobs)" if killed else ""))
+
+    def dismiss(self):
+        """Let it end by itself: it waits for a task."""
+        self.connection.close()
+        self._process.join(SECONDS_TO_LEAVE)
+        self.stop()
 
     def stop(self):
         self._process.terminate()

@@ -146,7 +146,7 @@ def _source(path):
 def _checked_pose(pose, path):
     try:
         pose = np.asarray(pose, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pose = np.zeros(0)
     rigid = (
         pose.shape == (4, 4)

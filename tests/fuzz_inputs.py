@@ -5,8 +5,8 @@
 N inputs (2000) are made from four kinds of valid ones by flipping, cutting, doubling and inserting bytes and by putting
 extreme numbers in the place of numbers. Each goes through what reads it: photos through the reconstruction, meshes and
 cameras through refine.py, configs through its command line. A find is: the interpreter ends, more than 20 s pass, an
-exception leaves the program or is reported as its fault, the reason is not one line, an exit code other than 0, 1, 2, or a
-file is opened for writing outside OUT.
+exception leaves the program or is reported as its fault, the reason is not one line, a library writes to the terminal by
+itself, an exit code other than 0, 1, 2, or a file is opened for writing outside OUT.
 """
 
 import argparse
@@ -148,6 +148,9 @@ class Fuzzer:
         self._valid.mkdir()
         source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
         save_reconstruction(self._valid, found.mesh, found.camera, photograph(albedo(64), found), None, source)
+        # What libraries write to the terminal around Python.
+        self._terminal = open(self._place / "terminal", "w+b", buffering=0)  # noqa: SIM115  as long as the process lives
+        os.dup2(self._terminal.fileno(), 2)
         # All that these libraries read or write once for themselves, so that it is not taken for the input's doing.
         for kind in KINDS:
             self._run(kind, self._place / f"first {kind}", None)
@@ -159,8 +162,13 @@ class Fuzzer:
         signal.alarm(LONGEST)  # ends the process, and whoever waits for it is told
         folder = self._place / f"{case.kind}{case.seed}"
         self._allowed, self._outside = str(folder), []
+        self._terminal.seek(0)
+        self._terminal.truncate()
         try:
-            return self._run(case.kind, folder, random.Random(f"{case.kind} {case.seed}")) or "; ".join(self._outside)
+            found = self._run(case.kind, folder, random.Random(f"{case.kind} {case.seed}")) or "; ".join(self._outside)
+            self._terminal.seek(0)
+            written = self._terminal.read().decode(errors="replace")
+            return found or (f"on the terminal: {written[:300]}" if written else "")
         finally:
             signal.alarm(0)
             self._allowed = None

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.bench_kills import kills
+from fuzz_inputs import fuzz
 from PIL import Image
 from synthetic_faces import albedo, head, photograph
 
@@ -316,6 +318,22 @@ def reconstruction(tmp_path):
     return tmp_path / "ann"
 
 
+def test_the_example_of_the_readme(tmp_path, monkeypatch):
+    """A mesh that is no face, with a seam, written by hand in ten lines: the card's halves show the photo's."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    first = lines.index("    from pathlib import Path")
+    code = [line[4:] for line in lines[first : lines.index("", first)]]
+    assert len(code) == 10
+    photo = np.zeros((300, 320, 3), np.uint8)
+    photo[:, :160], photo[:, 160:] = (210, 60, 40), (40, 60, 210)
+    Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95)
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(code), {})  # noqa: S102  that is what a reader would do
+    assert refined("card", "-o", "out") == 0
+    texture = np.asarray(Image.open(tmp_path / "out" / "card" / "texture.png")).astype(int)
+    assert np.abs(texture[20:44, 10:22] - (210, 60, 40)).mean() < 12 and np.abs(texture[20:44, 42:54] - (40, 60, 210)).mean() < 12
+
+
 # ---- whole runs ------------------------------------------------------------------------------------------------------
 
 
@@ -412,21 +430,61 @@ def test_limits_can_be_raised(reconstruction, capsys):
     assert refined(reconstruction, "-o", out, "limits.photo_megapixels=0.1") == 0
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c(reconstruction, jobs):
+def long_run(reconstruction, jobs, steps):
+    """A run of ann, bob and cyd that is at work on ann; its OUT, and the process that works on it."""
     place = reconstruction.parent
     for name in ("bob", "cyd"):
         (place / name).mkdir()
         for path in reconstruction.iterdir():
             (place / name / path.name).write_bytes(path.read_bytes())
-    command = [sys.executable, "-P", str(ROOT / "refine.py"), "ann", "bob", "cyd", "-o", "out", *QUICKEST, f"jobs={jobs}"]
-    command += ["refine.rendering_iterations=100000"]
-    victim = subprocess.Popen(command, cwd=place, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              start_new_session=True)  # fmt: skip
-    assert victim.stdout.readline().startswith("refine: 3 faces")
-    while not list((place / "out").glob(".*.partial-*/..")):
-        assert victim.poll() is None
-    os.killpg(victim.pid, signal.SIGINT)  # as a terminal sends it
-    _, said = victim.communicate(timeout=60)
-    assert victim.returncode == 130 and is_one_line(said, "finished photos are kept, the same command goes on with the rest")
-    assert {path.name for path in (place / "out").iterdir()} == {".lock", "config.yaml", "manifest.json"}
+    command = [sys.executable, "-P", str(ROOT / "refine.py"), "ann", "bob", "cyd", "-o", "out", *QUICKEST]
+    run = subprocess.Popen(
+        [*command, f"jobs={jobs}", f"refine.rendering_iterations={steps}"],
+        cwd=place, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert run.stdout.readline().startswith("refine: 3 faces")
+    while not (found := list((place / "out").glob(".ann.partial-*"))):
+        assert run.poll() is None
+    return run, place / "out", int(found[0].name.rpartition("-")[2])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c(reconstruction, jobs):
+    run, out, _ = long_run(reconstruction, jobs, 10**6)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and is_one_line(said, "finished photos are kept, the same command goes on with the rest")
+    assert {path.name for path in out.iterdir()} == {".lock", "config.yaml", "manifest.json"}
+
+
+def test_a_process_that_is_killed_costs_its_photo_alone(reconstruction):
+    run, out, worker = long_run(reconstruction, 2, 300)
+    assert worker != run.pid
+    os.kill(worker, signal.SIGKILL)  # as a system does that runs out of memory
+    said, errors = run.communicate(timeout=120)
+    assert run.returncode == 1 and errors == "" and said.count(": failed: ") == 1
+    assert "ann: failed: the process that worked on it was ended by SIGKILL (perhaps there is too little memory" in said
+    assert {name: entry["status"] for name, entry in manifest(out).items()} == {"ann": "failed", "bob": "done", "cyd": "done"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"bob", "cyd"}
+
+
+def test_a_second_run_into_the_same_folder_is_told(reconstruction):
+    run, _, _ = long_run(reconstruction, 2, 10**6)
+    second = refine("ann", "-o", "out", cwd=reconstruction.parent)
+    assert second.returncode == 2 and is_one_line(second.stderr, f"another run is working in out (process {run.pid})")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+
+
+# ---- chance ----------------------------------------------------------------------------------------------------------
+
+
+def test_killed_at_random_moments(tmp_path):
+    """The short form of tests/benchmarks/bench_kills.py."""
+    assert sum(kills(tmp_path, 3, seed=1, detections=True).values()) == 3
+
+
+def test_mutated_inputs():
+    """The short form of tests/fuzz_inputs.py."""
+    finds, seen = fuzz(200, seed=7)
+    assert finds == [] and seen == {"photo": 50, "mesh": 50, "camera": 50, "config": 50}
