@@ -7,8 +7,9 @@ from pathlib import Path
 
 from external.assets import ROOT, used_by
 from pipeline.config import ConfigError
-from pipeline.photos import IMAGE_ENDINGS, RESERVED_NAMES, PhotoError, find_photos, read_photo, safe_name, sample_photos
+from pipeline.photos import IMAGE_ENDINGS, PhotoError, find_photos, read_photo, safe_name, sample_photos
 from pipeline.reconstruction_folder import faces_of, is_reconstruction
+from pipeline.run_folder import OWN_FILES
 
 # The reconstruction stage has said why, and the manifest holds it.
 NOT_RECONSTRUCTED = "not refined, its reconstruction failed"
@@ -56,7 +57,7 @@ def _given_face(folder, out):
     """The face of a reconstruction folder that was named itself. folder: resolved."""
     stem = folder.parent.name if folder.name == "reconstruction" else folder.name
     name = safe_name(stem)
-    if name.casefold() in RESERVED_NAMES:
+    if name.casefold() in OWN_FILES:
         name += "_"
     if (out / name).resolve() == folder:
         return Face(name, folder, stem, f"its results would take the place of {folder} itself: choose another folder with -o")

@@ -21,14 +21,12 @@ from PIL import Image, ImageCms, ImageOps
 
 from external.quiet import quiet_native_output
 from pipeline.config import LimitSettings
+from pipeline.run_folder import OWN_FILES
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 LIMITS = LimitSettings()
-
-# What OUT itself holds beside the folders of the photos.
-RESERVED_NAMES = ("config.yaml", "manifest.json", "summary.csv")
 
 # A file name may have 255 bytes; results are made in a folder with a longer name.
 _LONGEST_NAME_BYTES = 180
@@ -154,7 +152,7 @@ def safe_name(stem: str) -> str:
 def _is_reserved(name: str, occurrences: Counter) -> bool:
     """Whether the name is that of a file of OUT, or of a further face of another photo of this run."""
     further_face = re.fullmatch(r"(.+)-face[0-9]+", _folded(name))
-    return _folded(name) in RESERVED_NAMES or bool(further_face and further_face[1] in occurrences)
+    return _folded(name) in OWN_FILES or bool(further_face and further_face[1] in occurrences)
 
 
 def _folded(name: str) -> str:

@@ -35,6 +35,9 @@ MANIFEST_VERSION = 1
 STAGES = ("reconstruction", "refinement")
 STATUSES = ("done", "failed", "skipped")
 
+# What OUT itself holds beside the folders of the photos.
+OWN_FILES = ("config.yaml", "manifest.json", "summary.csv")
+
 # What the refinement writes into a photo's folder; whatever else is there is the user's.
 RESULTS = (
     "texture.png", "mesh.obj", "mesh.mtl", "mesh.glb", "preview.png", "sampled.png", "visibility.png", "initial.png",
@@ -103,6 +106,8 @@ def replaced_folder(target: str | Path, keep: Sequence[str] = ()) -> Iterator[Pa
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     aside = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if target.exists() and not target.is_dir():
+        raise RunFolderError(f"cannot write {target}: it is a file, not a folder: choose another folder with -o")
     with _explained(target):
         parent_is_new = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +184,7 @@ class RunFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
             except FileNotFoundError as error:  # /proc, or a folder that is taken away at this moment
                 raise RunFolderError(f"{self.path} cannot be made: choose another folder with -o") from error
+            self._refuse_what_is_not_ours()
             self._take_lock()
             _clear_leftovers(self.path)
         self.manifest = _read_json(self.path / "manifest.json")
@@ -302,6 +308,14 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.path / "summary.csv", text.getvalue())
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """A folder that no run has been in may hold files of the user's under the names of ours."""
+        if (self.path / ".lock").exists() or "photos" in _read_json(self.path / "manifest.json"):
+            return
+        for name in OWN_FILES:
+            if os.path.lexists(self.path / name):
+                raise RunFolderError(f"{self.path / name} is not from a run and would be lost: choose another folder with -o")
 
     def _write_manifest(self) -> None:
         write_json(self.path / "manifest.json", self.manifest)

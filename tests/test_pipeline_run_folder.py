@@ -371,7 +371,23 @@ def test_photos_of_former_runs_stay_while_their_results_do(tmp_path):
         assert list(manifest(tmp_path)["photos"]) == ["a"]
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "summary.csv"])
+def test_a_users_file_is_not_taken_for_ours(tmp_path, name):
+    (tmp_path / name).write_text("mine: 1")
+    assert f"{name} is not from a run and would be lost" in refusal(RunFolder(tmp_path).__enter__)
+    assert content(tmp_path) == {name: "mine: 1"}
+
+
+def test_a_file_in_the_place_of_a_photos_folder(tmp_path):
+    with RunFolder(tmp_path / "out") as run:
+        (tmp_path / "out" / "a").write_text("mine")
+        assert "it is a file, not a folder" in refusal(run.replaced_results("a").__enter__)
+    with RunFolder(tmp_path / "out"):
+        assert (tmp_path / "out" / "a").read_text() == "mine"
+
+
 def test_damaged_manifest_is_begun_anew(tmp_path):
+    (tmp_path / ".lock").touch()
     (tmp_path / "manifest.json").write_text('{"photos": ')
     with RunFolder(tmp_path) as run:
         start(run, "refinement", ["a"])
