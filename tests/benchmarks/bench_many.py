@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_many.py [N] [--photos FOLDER] [--jobs N]
 
 N photos (500) are made of the sample photos, or those of FOLDER, by resizing, mirroring and another brightness. Both stages
-run over all of them, small and with few steps. Every half second the memory of all processes of the run is read from /proc.
-Printed: for each tenth of the run, seconds per photo and the memory at its end.
+run over all of them, small and with few steps. Every half second memory and processor time of all processes of the run are
+read from /proc. Printed, for each tenth of the run: seconds per photo, seconds of processor time per photo (on a machine with
+other work the ones to go by), and the memory at its end.
 """
 
 import argparse
@@ -46,33 +47,38 @@ def make_photos(folder, number, sources):
         changed.point(lambda value, gain=gain: min(value * gain, 255)).save(folder / f"photo{index:05d}.jpg", quality=92)
 
 
-def memory(process):
-    """Bytes of a process and its children: what each has of its own, and its share of what they have in common."""
-    pids, total = [process], 0
+def usage(process):
+    """Seconds of processor time, and bytes, of a process and its children.
+
+    Bytes: what each has of its own, and its share of what they have in common.
+    """
+    pids, seconds, size = [process], 0.0, 0
     for pid in pids:
         try:
             pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         except OSError:
             continue  # it has ended
-        total += 1024 * next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total
+        size += 1024 * next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        seconds += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return seconds, size
 
 
 def watched(command, environment):
-    """Run it. Returns [(seconds, memory)] at every line that tells of a photo, and the exit code."""
+    """Run it. Returns [(seconds, processor seconds, memory)] at every line that tells of a photo, failures, exit code."""
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    latest, ended = [0], threading.Event()
+    latest, ended = [(0.0, 0)], threading.Event()
 
     def watch():
         while not ended.wait(0.5):
-            latest[0] = memory(process.pid)
+            latest[0] = usage(process.pid)
 
     threading.Thread(target=watch, daemon=True).start()
     points, failures = [], 0
     for line in process.stdout:
         if line.startswith("["):
-            points.append((time.monotonic(), latest[0]))
+            points.append((time.monotonic(), *latest[0]))
             failures += ": failed" in line
         else:
             print(line, end="", flush=True)
@@ -88,9 +94,10 @@ def table(stage, points, failures, started):
     for part in range(PARTS):
         first, last = max(part * len(points) // PARTS, 1), (part + 1) * len(points) // PARTS
         if last > first:
-            seconds, size = points[last - 1]
-            print(f"{first + 1:>6} - {last:>5} {(seconds - before) / (last - first):>12.2f} {size / 1e9:>11.2f}")
-            before = seconds
+            now, processor, size = points[last - 1]
+            each, own = (now - before) / (last - first), (processor - used) / (last - first)
+            print(f"{first + 1:>6} - {last:>5} {each:>12.2f} {own:>12.2f} {size / 1e9:>11.2f}", flush=True)
+            before, used = now, processor
 
 
 def main():
