@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_many.py [N] [--photos FOLDER] [--jobs N]
 
 N photos (500) are made of the sample photos, or those of FOLDER, by resizing, mirroring and another brightness. Both stages
-run over all of them, small and with few steps. Every half second memory and processor time of all processes of the run are
+run over all of them, small and with few steps. Every second memory and processor time of all processes of the run are
 read from /proc. Printed, for each tenth of the run: seconds per photo, seconds of processor time per photo (on a machine with
 other work the ones to go by), and the memory at its end.
 """
@@ -71,7 +71,7 @@ def watched(command, environment):
     latest, ended = [(0.0, 0)], threading.Event()
 
     def watch():
-        while not ended.wait(0.5):
+        while not ended.wait(1):
             latest[0] = usage(process.pid)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -89,8 +89,8 @@ def watched(command, environment):
 def table(stage, points, failures, started):
     print(f"{stage}: {len(points)} photos, {failures} failed, {points[-1][0] - started:.0f} s, of these "
           f"{points[0][0] - started:.0f} until the first one, which loads the libraries")  # fmt: skip
-    print(f"{'photos':>14} {'s per photo':>12} {'memory, GB':>11}")
-    before = points[0][0]
+    print(f"{'photos':>14} {'s per photo':>12} {'processor s':>12} {'memory, GB':>11}")
+    before, used = points[0][:2]
     for part in range(PARTS):
         first, last = max(part * len(points) // PARTS, 1), (part + 1) * len(points) // PARTS
         if last > first:
