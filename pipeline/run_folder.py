@@ -24,7 +24,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -187,12 +187,12 @@ class RunFolder:
             self._refuse_what_is_not_ours()
             self._take_lock()
             _clear_leftovers(self.path)
-        self.manifest = _read_json(self.path / "manifest.json")
+        self.manifest = _sound_manifest(_read_json(self.path / "manifest.json"))
         return self
 
     def __exit__(self, *exception) -> None:
         if self._lock is not None:
-            if self.path.is_dir():
+            with suppress(OSError):  # then the next run does it
                 _clear_leftovers(self.path)  # of processes that were ended
             self._lock.close()
             self._lock = None
@@ -449,6 +449,27 @@ def _read_json(path: Path) -> dict:
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _sound_manifest(found: dict) -> dict:
+    """The manifest as far as it is of the form that is written here: others may have changed the file."""
+    photos, assets, device = (found.get(key) for key in ("photos", "assets", "device"))
+    return {
+        "photos": {name: entry for name, entry in photos.items() if _is_entry(entry)} if isinstance(photos, dict) else {},
+        "assets": [
+            entry for entry in (assets if isinstance(assets, list) else []) if isinstance(entry, dict) and isinstance(entry.get("name"), str)
+        ],
+        "device": device if isinstance(device, dict) else {},
+    }
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is what `record` writes of a photo."""
+    types = {"status": str, "message": str, "seconds": int | float}
+    return isinstance(entry, dict) and isinstance(entry.get("stages"), dict) and all(
+        isinstance(stage, dict) and all(isinstance(stage.get(key), kind) for key, kind in types.items())
+        for stage in entry["stages"].values()
+    )
 
 
 def _figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:

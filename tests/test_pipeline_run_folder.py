@@ -395,6 +395,23 @@ def test_damaged_manifest_is_begun_anew(tmp_path):
     assert manifest(tmp_path)["photos"]["a"]["status"] == "done"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"photos": 3, "assets": {}, "device": []}', '{"photos": {"a": 1, "b": {"stages": {"refinement": {"status": 1}}}}}',
+     '{"photos": {}, "assets": [1, {"licence": "none"}]}', "[" * 100_000],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_a_manifest_of_another_form_is_begun_anew(tmp_path, text):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "manifest.json").write_text(text)
+    with RunFolder(tmp_path) as run:
+        start(run, "refinement", ["a", "b"])
+        run.record("a", "done")
+        run.record("b", "failed", message="no")
+        run.write_summary()
+    assert {name: entry["status"] for name, entry in manifest(tmp_path)["photos"].items()} == {"a": "done", "b": "failed"}
+
+
 def test_wrong_use_is_named(tmp_path):
     with RunFolder(tmp_path) as run:
         with pytest.raises(RuntimeError, match="start comes before"):
