@@ -25,7 +25,7 @@ from synthetic_faces import albedo, head, photograph
 
 from pipeline.photos import sample_photos
 from pipeline.reconstruction_folder import save_reconstruction
-from pipeline.run_folder import RESULTS
+from pipeline.run_folder import RESULTS, RunFolder
 from refine import main as refine_main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -461,7 +461,7 @@ def test_ctrl_c(reconstruction, jobs):
 
 
 def test_a_process_that_is_killed_costs_its_photo_alone(reconstruction):
-    run, out, worker = long_run(reconstruction, 2, 300)
+    run, out, worker = long_run(reconstruction, 2, 100)
     assert worker != run.pid
     os.kill(worker, signal.SIGKILL)  # as a system does that runs out of memory
     said, errors = run.communicate(timeout=120)
@@ -472,11 +472,9 @@ def test_a_process_that_is_killed_costs_its_photo_alone(reconstruction):
 
 
 def test_a_second_run_into_the_same_folder_is_told(reconstruction):
-    run, _, _ = long_run(reconstruction, 2, 10**6)
-    second = refine("ann", "-o", "out", cwd=reconstruction.parent)
-    assert second.returncode == 2 and is_one_line(second.stderr, f"another run is working in out (process {run.pid})")
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate()
+    with RunFolder(reconstruction.parent / "out"):
+        second = refine("ann", "-o", "out", cwd=reconstruction.parent)
+    assert second.returncode == 2 and is_one_line(second.stderr, f"another run is working in out (process {os.getpid()})")
 
 
 # ---- chance ----------------------------------------------------------------------------------------------------------
