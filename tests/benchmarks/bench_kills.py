@@ -111,27 +111,42 @@ def kills(place, number, seed=0, detections=False, report=lambda line: None):
     finish(start(photos, place / "undisturbed", 1))
     whole = time.monotonic() - started
     expected = contents(place / "undisturbed")
-    moments = {}
-    for index in range(number):
-        out, delay = place / f"out{index}", rng.uniform(0.3, whole)
-        victim = start(photos, out, 1 + index % 2)
+    moments, done, attempt = {}, 0, 0
+    while done < number:
+        attempt += 1
+        out, delay, jobs = place / f"out{attempt}", rng.uniform(0.3, whole), 1 + done % 2
+        started = time.monotonic()
+        victim = start(photos, out, jobs)
         try:
             victim.communicate(timeout=delay)
         except subprocess.TimeoutExpired:
             os.killpg(victim.pid, signal.SIGKILL)
             victim.communicate()
+        else:  # it came to its end before: no kill
+            whole = min(whole, time.monotonic() - started)
+            continue
+        done += 1
         finished = check_what_stands(out) if out.exists() else {}
-        begun = out.exists() and any(out.glob("*/reconstruction"))
-        moment = f"{len(finished)} of 3 photos finished" if finished else "reconstructing" if begun else "starting"
+        moment = moment_of(out, finished)
         moments[moment] = moments.get(moment, 0) + 1
-        finish(start(photos, out, 1 + index % 2))
+        finish(start(photos, out, jobs))
         for name, written in finished.items():
             assert (out / name / "texture.png").stat().st_mtime_ns == written, f"{name} was finished and is made anew"
         found = contents(out)
         different = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        assert not different, f"kill {index} after {delay:.2f} s: different are {different}"
-        report(f"kill {index + 1} of {number} after {delay:.1f} s, {moment}: the rerun is equal")
+        assert not different, f"kill {done} after {delay:.2f} s: different are {different}"
+        report(f"kill {done} of {number} after {delay:.1f} s, {moment}: the rerun is equal")
     return moments
+
+
+def moment_of(out, finished):
+    """What the run was at when it was killed."""
+    if finished:
+        return f"refining, {len(finished)} of 3 photos finished"
+    reconstructed = len(list(out.glob("*/reconstruction")))
+    if reconstructed == 3:
+        return "refining or about to, none finished"
+    return f"reconstructing, {reconstructed} of 3 done" if (out / "manifest.json").exists() else "starting"
 
 
 def main():
