@@ -5,111 +5,78 @@ reconstruction folders given themselves (mesh.obj, camera.json, photo.png).
 """
 
 import os
+import signal
 import sys
-import time
 
 # Before torch is loaded: threads that spin while they wait make a run three times slower on a machine with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C while modules are loaded
+
 from pipeline.arguments import ALL_DONE, SOME_FAILED, parse, run_main
-from pipeline.config import fingerprint, to_yaml
-from pipeline.photos import PhotoError
-from pipeline.progress import Progress
-from pipeline.run_folder import RunFolder, is_finished, results_fingerprint
+from pipeline.config import to_yaml
+from pipeline.progress import Progress, printable
+from pipeline.run_folder import RunFolder
 
 
 def main(argv=None):
     arguments = parse(argv, __doc__)
     config = arguments.config
     from pipeline import choices, inputs  # torch takes a second; wrong use should not wait for it
+    from pipeline.costs import Forecast, memory_each, refinement_seconds
+    from pipeline.processes import threads_each
+    from pipeline.refiner import Refiner, Task
     from pipeline.requirements import require_assets
 
     require_assets(config, reconstructing=False, may_fetch=not arguments.dry_run)
-    device = choices.choose_device(config.device)
-    chosen = choices.choose_features(config.refine, device, config.assets)
-    renderer = choices.choose_renderer(config.renderer, device)
-    work = inputs.faces_meant(arguments)
-    content = inputs.ContentImages(config.content)
+    refiner = Refiner(arguments.out, config, arguments.command, config.threads)
+    device, features, renderer = refiner.device, refiner.features, refiner.renderer
+    faces = inputs.faces_meant(arguments)
     if arguments.dry_run:
         print(to_yaml(config), end="")
-        print(f"refine: {len(work)} faces on {device}, {chosen.why}, {renderer.why}")
-        for item in work:
-            print(f"  {item.folder} -> {arguments.out / item.name}")
+        print(f"refine: {len(faces)} faces on {device}, {features.why}, {renderer.why}")
+        for face in faces:
+            print(printable(f"  {face.folder} -> {arguments.out / face.name}"))
         return ALL_DONE
 
-    from pipeline.reconstruction_folder import ReconstructionError, input_files, load_reconstruction
-    from pipeline.refinement import VERSION, refine_photo
     from report.page import report_or_reason
 
-    failed = 0
-    choices.set_threads(config.threads)
-    with RunFolder(arguments.out) as run, Progress("refine", len(work)) as progress:
+    with RunFolder(arguments.out) as run, Progress("refine", len(faces)) as progress:
         run.start(
             "refinement",
-            [item.name for item in work],
+            [face.name for face in faces],
             config_name=arguments.config_name,
             config_yaml=to_yaml(config),
             seed=config.seed,
             device=choices.device_name(device),
-            assets=chosen.assets + renderer.assets + choices.evaluation_assets(config) + content.assets(),
+            assets=features.assets + renderer.assets + choices.evaluation_assets(config) + refiner.content.assets(),
             command=arguments.command,
         )
-        run.manifest |= {"features": chosen.why, "renderer": renderer.why}
-        progress.line(f"refine: {len(work)} faces on {device}, {chosen.why}, {renderer.why}")
-        for item in work:
-            started = time.perf_counter()
-            try:
-                if item.problem == inputs.NOT_RECONSTRUCTED:
-                    failed += 1
-                    run.record(item.name, "failed")
-                    progress.photo_done(f"{item.name}: {item.problem}")
-                    continue
-                if item.problem:
-                    raise inputs.InputError(item.problem)
-                image, image_path = content.of(item.photo_stem)
-                files = input_files(item.folder) + ([image_path] if image_path else [])
-                mark = results_fingerprint(f"{fingerprint(config)} {chosen.kind} {renderer.kind}", files, VERSION)
-                if is_finished(run.results(item.name), mark):
-                    run.record(item.name, "skipped")
-                    progress.photo_done(f"{item.name}: finished already with the same settings")
-                    continue
-                reconstruction = load_reconstruction(item.folder)
-                with run.replaced_results(item.name) as folder:
-                    metrics = refine_photo(
-                        folder,
-                        reconstruction,
-                        config,
-                        chosen.extractor(),
-                        device,
-                        renderer.kind,
-                        reconstruction.content if image is None else image,
-                        progress.within,
-                        {
-                            "fingerprint": mark,
-                            "features": chosen.kind,
-                            "command": arguments.command,
-                            "settings": to_yaml(config),
-                        },
-                        name=item.name,
-                    )
-                seconds = time.perf_counter() - started
-                run.record(item.name, "done", seconds=seconds)
-                scores = metrics["rendering"]
-                progress.photo_done(
-                    f"{item.name}: rendering {_shown(scores['psnr'], '.1f')} dB, SSIM {_shown(scores['ssim'], '.4f')}, "
-                    f"{seconds:.1f} s -> {run.results(item.name)}"
-                )
-            except (ReconstructionError, inputs.InputError, PhotoError, FloatingPointError) as error:
+        run.manifest |= {"features": features.why, "renderer": renderer.why}
+        progress.line(f"refine: {len(faces)} faces on {device}, {features.why}, {renderer.why}")
+        failed = 0
+        prepared = [(face, refiner.prepare(face)) for face in faces]
+        run.record_skipped([face.name for face, found in prepared if getattr(found, "status", "") == "skipped"])
+        for face, found in prepared:
+            if isinstance(found, Task):
+                continue
+            if found.status == "failed":
                 failed += 1
-                run.record(item.name, "failed", message=str(error), seconds=time.perf_counter() - started)
-                progress.photo_done(f"{item.name}: failed: {error}")
+                run.record(face.name, "failed", message=found.message)
+            progress.photo_done(f"{face.name}: {found.line}")
+        tasks = [found for _, found in prepared if isinstance(found, Task)]
+        jobs = choices.choose_jobs(config.jobs, device, len(tasks), memory_each(config, features.kind))
+        forecast = Forecast(len(tasks), jobs, refinement_seconds(config, features.kind, device))
+        progress.line(forecast.before())
+        for task, outcome in refiner.all(tasks, jobs, config.threads or threads_each(jobs), progress.within):
+            failed += outcome.status == "failed"
+            run.record(task.face.name, outcome.status, message=outcome.message, seconds=outcome.seconds)
+            progress.photo_done(f"{task.face.name}: {outcome.line}")
+            progress.line(forecast.after(outcome.seconds))
         run.write_summary()
     print(report_or_reason(arguments.out))
     return SOME_FAILED if failed else ALL_DONE
-
-
-def _shown(value, form):
-    return "-" if value is None else format(value, form)
 
 
 if __name__ == "__main__":

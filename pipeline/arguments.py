@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import signal
 import sys
 import warnings
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import Config, ConfigError, config_name, describe, list_configs, load_config
 from pipeline.photos import PhotoError
+from pipeline.progress import printable
 from pipeline.run_folder import RunFolderError
 
 WRONG_USE, SOME_FAILED, ALL_DONE = 2, 1, 0
@@ -28,7 +30,7 @@ class Arguments:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        print(f"{self.prog}: {message} (--help shows how it is used)", file=sys.stderr)
+        print(f"{self.prog}: {printable(message)} (--help shows how it is used)", file=sys.stderr)
         raise SystemExit(WRONG_USE)
 
 
@@ -65,11 +67,13 @@ def parse(argv, description):
 
 def run_main(main):
     """Run `main()` -> exit code as a program: users' mistakes are one line each and never a traceback."""
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs leave it to the system while they are loaded
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {printable(message)}", file=sys.stderr)
     try:
         code = main()
     except (ConfigError, PhotoError, RunFolderError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A config that lacks several files lists them, a line each.
+        print(f"error: {printable(error, keep=chr(10) if isinstance(error, ConfigError) else '')}", file=sys.stderr)
         code = WRONG_USE
     except KeyboardInterrupt:
         print("stopped: finished photos are kept, the same command goes on with the rest", file=sys.stderr)

@@ -1,5 +1,6 @@
 """What `auto` stands for on this machine: device, features and renderer. An explicit choice never falls back."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ import torch
 from external import assets
 from external.assets import used_by
 from pipeline.config import ConfigError
+from pipeline.processes import FEWEST_THREADS
 from renderer import nvdiffrast_backend
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 
@@ -43,10 +45,37 @@ def device_name(device):
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def set_threads(threads):
-    """threads: of torch's CPU work; 0 leaves torch's own number."""
-    if threads:
-        torch.set_num_threads(threads)
+def choose_jobs(setting, device, photos, memory_each):
+    """How many photos are refined at once, for `jobs: N`. memory_each: bytes that one takes."""
+    if setting:
+        return min(setting, max(photos, 1))
+    if device.type == "cuda":
+        return 1  # several networks would crowd each other out of its memory
+    fitting = int(available_memory() / memory_each)
+    # A process takes as long to start as a photo: each is to have two.
+    return max(min(os.cpu_count() or 1, photos // 2, fitting), 1)
+
+
+def available_memory():
+    """Bytes that processes can still take: the system's, or the container's where that allows less."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    try:
+        limit, used = (Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no container, or no limit
+        return free
+
+
+def set_up_torch(threads, device):
+    """Once in every process. threads: of torch's CPU work (processes.threads_each says how many); 0 leaves its own.
+
+    On a CPU, results are the same bytes whatever the number: sums into the same place are made in one order.
+    """
+    torch.set_num_threads(max(threads or torch.get_num_threads(), FEWEST_THREADS))
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def choose_renderer(setting, device):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -154,6 +155,21 @@ class RenderSettings:
 
 
 @dataclass(frozen=True)
+class LimitSettings:
+    """What a file from elsewhere may ask for. Larger ones are refused before they take memory; raise it for your own."""
+
+    photo_megapixels: float = setting(
+        200.0, "Largest photo or content image, in millions of pixels.", above=0.0, maximum=2000.0, changes_results=False
+    )
+    photo_megabytes: float = setting(
+        500.0, "Largest file of a photo or content image.", above=0.0, maximum=1e5, changes_results=False
+    )
+    mesh_megabytes: float = setting(
+        200.0, "Largest mesh.obj; two million triangles or so.", above=0.0, maximum=1e5, changes_results=False
+    )
+
+
+@dataclass(frozen=True)
 class OutputSettings:
     """What is written."""
 
@@ -191,8 +207,21 @@ class Config:
         "Folder of what you obtained yourself: networks, face models. A relative one is below FaceRefiner's own folder.",
         changes_results=False,
     )
+    jobs: int = setting(
+        0,
+        "Photos refined at once, each by a process of its own. 0: as many as there are processors and memory for, on a GPU "
+        "one. The results are the same.",
+        minimum=0,
+        maximum=1024,
+        changes_results=False,
+    )
     threads: int = setting(
-        0, "CPU threads of torch; 0 leaves torch's own number.", minimum=0, maximum=1024, changes_results=False
+        0,
+        "CPU threads of each process, 2 at least: with a single one the last bits of results would differ. 0: the "
+        "processors, divided by the jobs.",
+        minimum=0,
+        maximum=1024,
+        changes_results=False,
     )
     content: str = setting(
         "", "Initial texture made elsewhere: an image, or a folder of images matched with the photos by file stem."
@@ -205,6 +234,7 @@ class Config:
     render: RenderSettings = field(default_factory=RenderSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -426,6 +456,8 @@ def _read_yaml(path: Path) -> dict:
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it holds characters that are no text"
         raise ConfigError(f"config {path}{place} is not valid YAML: {problem}") from error
+    except (ValueError, RecursionError) as error:  # a date that is none, brackets within brackets
+        raise ConfigError(f"config {path} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -450,7 +482,7 @@ def _parse_text(text: str, kind: object):
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none, brackets within brackets
         return text
 
 
@@ -466,8 +498,16 @@ def _convert(key: str, value: object, leaf: _Leaf):
         return converted
     choices = leaf.allowed.get("choices", ())
     nearest = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    hint = f"; did you mean {nearest[0]}?" if nearest else _nearest_number(converted, leaf)
     raise ConfigError(f"{key}: got {_shown(value)}, allowed is {_allowed_text(leaf)}{hint}")
+
+
+def _nearest_number(converted: object, leaf: _Leaf) -> str:
+    """For a number beyond its limits: which is the nearest, where there is one."""
+    if leaf.is_list or not isinstance(converted, int | float):
+        return ""
+    limit = "maximum" if converted > leaf.allowed.get("maximum", math.inf) else "minimum"
+    return f"; the nearest is {leaf.allowed[limit]}" if limit in leaf.allowed else ""
 
 
 def _as_type(value: object, options: tuple):
@@ -478,7 +518,7 @@ def _as_type(value: object, options: tuple):
         value = float(value)
     if isinstance(value, str):
         return value if str in options else None
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:  # no NaN, no integer of 400 digits
         return None
     if float in options:
         return float(value)

@@ -5,7 +5,6 @@ plain diffuse without gloss.
 """
 
 import os
-import re
 import shutil
 
 import trimesh
@@ -26,12 +25,6 @@ def head_mesh(mesh, head_to_camera, outward=1.0):
     order = [0, 1, 2] if outward > 0 else [0, 2, 1]
     vertices = (mesh.vertices - translation) @ rotation
     return Mesh(vertices, mesh.faces[:, order], mesh.uvs, mesh.uv_faces[:, order])
-
-
-def export_name(photo_name):
-    """What a photo's files, and the object, mesh, material and image in them, are called: no two heads in one folder or
-    scene are called alike, and no program stumbles over a space."""
-    return re.sub(r"[^\w.-]+", "_", photo_name)
 
 
 def write_obj(folder, mesh, name):

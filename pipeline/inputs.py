@@ -1,13 +1,15 @@
 """Which faces the refinement is about, and the initial textures made elsewhere for them."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from external.assets import ROOT, used_by
 from pipeline.config import ConfigError
-from pipeline.photos import IMAGE_ENDINGS, PhotoError, find_photos, read_photo, sample_photos
-from pipeline.reconstruction_folder import is_reconstruction
+from pipeline.photos import IMAGE_ENDINGS, PhotoError, find_photos, read_photo, safe_name, sample_photos
+from pipeline.reconstruction_folder import faces_of, is_reconstruction
+from pipeline.run_folder import OWN_FILES
 
 # The reconstruction stage has said why, and the manifest holds it.
 NOT_RECONSTRUCTED = "not refined, its reconstruction failed"
@@ -39,18 +41,27 @@ def faces_meant(arguments):
                 raise PhotoError(f"{path} looks like a reconstruction folder, but has no {missing[0]}")
             photo_arguments.append(given)
             continue
-        path = path.resolve()
-        name = path.parent.name if path.name == "reconstruction" else path.name
-        faces.append(Face(name, path, name))
+        faces.append(_given_face(path.resolve(), arguments.out))
     if photo_arguments or not arguments.photos:
         failures = _failed_reconstructions(arguments.out)
         for photo in find_photos(photo_arguments) if photo_arguments else sample_photos():
             faces += _faces_of(photo, arguments.out, failures)
-    names = [face.name for face in faces]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    times = Counter(face.name.casefold() for face in faces)
+    twice = next((face.name for face in faces if times[face.name.casefold()] > 1), None)
     if twice is not None:
         raise PhotoError(f"two inputs would write {arguments.out / twice}: give them in separate runs, or rename a folder")
     return faces
+
+
+def _given_face(folder, out):
+    """The face of a reconstruction folder that was named itself. folder: resolved."""
+    stem = folder.parent.name if folder.name == "reconstruction" else folder.name
+    name = safe_name(stem)
+    if name.casefold() in OWN_FILES:
+        name += "_"
+    if (out / name).resolve() == folder:
+        return Face(name, folder, stem, f"its results would take the place of {folder} itself: choose another folder with -o")
+    return Face(name, folder, stem)
 
 
 def _faces_of(photo, out, failures):
@@ -59,11 +70,7 @@ def _faces_of(photo, out, failures):
         return [Face(photo.name, first, photo.path.stem, NOT_RECONSTRUCTED)]
     if not is_reconstruction(first):
         return [Face(photo.name, first, photo.path.stem, f"{first} does not exist: run python -m pipeline.reconstruct first")]
-    try:
-        names = json.loads((first / "source.json").read_text(encoding="utf-8")).get("faces", [photo.name])
-    except (OSError, ValueError):
-        names = [photo.name]
-    return [Face(name, out / name / "reconstruction", photo.path.stem) for name in names]
+    return [Face(name, out / name / "reconstruction", photo.path.stem) for name in faces_of(first, photo.name)]
 
 
 def _failed_reconstructions(out):
@@ -89,6 +96,10 @@ class ContentImages:
         self._place = content_place(setting) if setting else None
         if self._place is not None and not self._place.exists():
             raise ConfigError(f"content is {setting!r}, which does not exist: give an image or a folder of images")
+        self._images = {}  # by stem; listed once, for thousands of photos
+        if self._place is not None and self._place.is_dir():
+            found = sorted((path for path in self._place.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), reverse=True)
+            self._images = {path.stem: path for path in found}
 
     def assets(self):
         """What a manifest says of them: their licence is their generator's."""
@@ -98,14 +109,15 @@ class ContentImages:
             return used_by("ostec")
         return [{"name": "Initial textures", "used_by": "content", "licence": "their generator's", "origin": str(self._place)}]
 
+    def path_of(self, stem):
+        """Path of the image for this photo, or None without content. Raises InputError."""
+        if self._place is None or not self._place.is_dir():
+            return self._place
+        if stem not in self._images:
+            raise InputError(f"the content folder {self._place} has no image named {stem}")
+        return self._images[stem]
+
     def of(self, stem):
         """(image uint8 [h, w, 3], its path), or (None, None) without content. Raises InputError, PhotoError."""
-        if self._place is None:
-            return None, None
-        path = self._place
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.stem == stem and p.suffix.lower() in IMAGE_ENDINGS)
-            if not found:
-                raise InputError(f"the content folder {path} has no image named {stem}")
-            path = found[0]
-        return read_photo(path), path
+        path = self.path_of(stem)
+        return (None, None) if path is None else (read_photo(path), path)

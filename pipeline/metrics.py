@@ -3,6 +3,9 @@
 import numpy as np
 from skimage.metrics import structural_similarity
 
+WINDOW = 11  # px, of SSIM
+BAND_PIXELS = 2**20  # compared at once: SSIM takes some 500 bytes for each
+
 
 def rendering_scores(rendering, photo, region):
     """PSNR in dB and SSIM (Wang et al. 2004, Gaussian window, sigma 1.5) of a rendering over a region.
@@ -13,13 +16,24 @@ def rendering_scores(rendering, photo, region):
     """
     if not region.any():
         return {"psnr": None, "ssim": None}
-    error = np.mean((rendering[region].astype(np.float64) - photo[region]) ** 2)
-    composed = np.where(region[..., None], rendering, photo).astype(np.float64)
-    psnr = float(-10 * np.log10(error)) if error > 0 else None
-    if min(region.shape) < 11:  # the window's size
-        return {"psnr": psnr, "ssim": None}
-    _, map_ = structural_similarity(
-        composed, photo.astype(np.float64), channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False, full=True,
-    )  # fmt: skip
-    return {"psnr": psnr, "ssim": float(map_[region].mean())}
+    squares, similar, count = 0.0, 0.0, int(region.sum())
+    rows = max(BAND_PIXELS // region.shape[1], WINDOW)
+    for top in range(0, region.shape[0], rows):
+        inside = region[top : top + rows]
+        if inside.any():
+            # With the rows that the windows at the band's edges reach, it is as if the whole had been compared at once.
+            low, high = max(top - WINDOW, 0), min(top + rows + WINDOW, region.shape[0])
+            own = slice(top - low, top - low + len(inside))
+            there = photo[low:high].astype(np.float64)
+            here = np.where(region[low:high, :, None], rendering[low:high], there)
+            squares += np.square(here[own][inside] - there[own][inside]).mean(axis=1).sum()
+            similar += _similarity(here, there)[own][inside].mean(axis=1).sum() if min(here.shape[:2]) >= WINDOW else np.nan
+    error, ssim = squares / count, similar / count
+    return {"psnr": float(-10 * np.log10(error)) if error > 0 else None, "ssim": float(ssim) if np.isfinite(ssim) else None}
+
+
+def _similarity(first, second):
+    """SSIM at every pixel and channel, [H, W, 3]."""
+    return structural_similarity(
+        first, second, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )[1]

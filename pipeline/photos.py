@@ -5,6 +5,7 @@ The one place that converts between 8-bit images and floats.
 
 import importlib.util
 import io
+import math
 import re
 import struct
 import unicodedata
@@ -18,11 +19,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from external.quiet import quiet_native_output
+from pipeline.config import LimitSettings
+from pipeline.run_folder import OWN_FILES
+
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
-# What OUT itself holds beside the folders of the photos.
-_RESERVED_NAMES = ("config.yaml", "manifest.json", "summary.csv", "report.html", "comparison.png")
+LIMITS = LimitSettings()
 
 # A file name may have 255 bytes; results are made in a folder with a longer name.
 _LONGEST_NAME_BYTES = 180
@@ -67,6 +71,8 @@ def find_photos(arguments: Sequence[str | Path]) -> list[Photo]:
             paths += _photos_in(path)
         elif not path.exists():
             raise PhotoError(f"{path} does not exist: give photos, or folders of photos")
+        elif not path.is_file():
+            raise PhotoError(f"{path} is neither a file nor a folder: give photos, or folders of photos")
         elif path.suffix.lower() not in IMAGE_ENDINGS:
             raise PhotoError(f"{path} has no image ending: photos end in {' '.join(IMAGE_ENDINGS)}")
         else:
@@ -115,7 +121,7 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """One folder name per photo, different even where upper and lower case are one."""
-    stems = [_safe_name(path.stem) for path in paths]
+    stems = [safe_name(path.stem) for path in paths]
     occurrences = Counter(_folded(stem) for stem in stems)
     names, taken = [], set()
     unambiguous = [occurrences[_folded(stem)] == 1 and not _is_reserved(stem, occurrences) for stem in stems]
@@ -134,7 +140,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _safe_name(stem: str) -> str:
+def safe_name(stem: str) -> str:
     """`stem` without what could leave the folder of results, hide in it or be unwritable somewhere; never empty."""
     kept = "".join("_" if unicodedata.category(c) in ("Cc", "Cs") or c in '/\\:*?"<>|' else c for c in stem)
     kept = kept.strip().rstrip(".")
@@ -146,7 +152,7 @@ def _safe_name(stem: str) -> str:
 def _is_reserved(name: str, occurrences: Counter) -> bool:
     """Whether the name is that of a file of OUT, or of a further face of another photo of this run."""
     further_face = re.fullmatch(r"(.+)-face[0-9]+", _folded(name))
-    return _folded(name) in _RESERVED_NAMES or bool(further_face and further_face[1] in occurrences)
+    return _folded(name) in OWN_FILES or bool(further_face and further_face[1] in occurrences)
 
 
 def _folded(name: str) -> str:
@@ -156,14 +162,21 @@ def _folded(name: str) -> str:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_photo(path: str | Path, maximum_megapixels: float = 200.0) -> np.ndarray:
+def read_photo(path: str | Path, limits: LimitSettings = LIMITS) -> np.ndarray:
     """The photo as it is meant to be seen: uint8 [H, W, 3], sRGB.
 
     Turned upright by its EXIF orientation, converted from its colour profile, grey, palette, CMYK and 16 bits; what is
-    transparent lies over mid-grey. Of several frames the first. Raises PhotoError naming the file.
+    transparent lies over mid-grey. Of several frames the first. Nothing is decoded beyond the limits. Raises PhotoError
+    naming the file.
     """
     path = Path(path)
     try:
+        megabytes = path.stat().st_size / 1e6
+        if megabytes > limits.photo_megabytes:
+            raise PhotoError(
+                f"{path} has {megabytes:.0f} MB, allowed are {limits.photo_megabytes:g}: make it smaller, or give "
+                f"limits.photo_megabytes={math.ceil(megabytes)}"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise PhotoError(f"{path} cannot be read: {error.strerror}") from error
@@ -172,7 +185,7 @@ def read_photo(path: str | Path, maximum_megapixels: float = 200.0) -> np.ndarra
     with warnings.catch_warnings():
         # Pillow warns of odd metadata; what makes a photo unusable is raised.
         warnings.simplefilter("ignore")
-        image = _upright(_decoded(path, data, maximum_megapixels))
+        image = _upright(_decoded(path, data, limits.photo_megapixels))
     try:
         return np.array(_to_srgb(_eight_bit(image, path)))
     except (ValueError, OSError, MemoryError) as error:
@@ -201,18 +214,26 @@ def _decoded(path: Path, data: bytes, maximum_megapixels: float) -> Image.Image:
     Image.init()
     pillow_limit = Image.MAX_IMAGE_PIXELS
     try:
-        # Our own limit takes the place of Pillow's, which is lower and warns on the terminal.
-        Image.MAX_IMAGE_PIXELS = None
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        # Our own limit takes the place of Pillow's, which is lower and warns on the terminal. Pillow refuses by itself
+        # what is more than twice as large, when it opens the file.
+        Image.MAX_IMAGE_PIXELS = math.ceil(maximum_megapixels * 1e6)
+        with quiet_native_output():
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
         megapixels = image.width * image.height / 1e6
         if megapixels > maximum_megapixels:
             raise PhotoError(
                 f"{path} has {image.width} x {image.height} pixels, allowed are {maximum_megapixels:g} megapixels: "
-                "make it smaller"
+                f"make it smaller, or give limits.photo_megapixels={math.ceil(megapixels)}"
             )
-        image.load()
+        with quiet_native_output():  # libtiff writes its own lines to the terminal
+            image.load()
     except PhotoError:
         raise
+    except Image.DecompressionBombError as error:
+        raise PhotoError(
+            f"{path} has more than twice the {maximum_megapixels:g} megapixels that are allowed: make it smaller, or give "
+            "limits.photo_megapixels=N"
+        ) from error
     except Image.UnidentifiedImageError as error:
         raise PhotoError(f"{path} is not an image of a kind that is read ({', '.join(_FORMATS)})") from error
     except _DECODER_ERRORS as error:

@@ -1,12 +1,30 @@
 """Progress over photos and the steps inside them: a bar with the time left, or plain lines where nobody watches."""
 
 import sys
+import unicodedata
 
 from tqdm import tqdm
 
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they would let a name read as another
+
+
+def printable(text, keep=""):
+    """Text with names and messages from files, safe to print: one line, no character that steers the terminal.
+
+    Such characters, and what a file name holds that is no text, are escaped, but those of `keep`.
+    """
+    shown = []
+    for c in str(text):
+        steers = unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNING
+        shown.append(c.encode("unicode_escape", "surrogatepass").decode() if steers and c not in keep else c)
+    return "".join(shown)
+
 
 class Progress:
-    """One bar for a whole stage, in units of photos (unit says of what else). Use as a context."""
+    """One bar for a whole stage, in units of photos (unit says of what else). Use as a context.
+
+    Steps within a photo move it where one photo is worked on at a time; of several at once, only those that are finished.
+    """
 
     def __init__(self, title, photos, unit="photo"):
         self._bar = tqdm(
@@ -41,6 +59,10 @@ class Progress:
             self._bar.refresh()
 
     def line(self, text):
+        """Nothing for an empty text."""
+        text = printable(text)
+        if not text:
+            return
         if self._bar.disable:
             print(text, flush=True)
         else:

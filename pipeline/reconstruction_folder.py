@@ -9,19 +9,21 @@
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline.photos import PhotoError, as_float, read_photo
+from pipeline.photos import LIMITS, PhotoError, as_float, read_photo
 from pipeline.run_folder import write_image, write_json
 from renderer.camera import Camera, CameraError, load_camera, save_camera
 from renderer.dilate import dilate
 from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
 
 SOURCE_VERSION = 1
+JSON_MEGABYTES = 4.0  # camera.json has 200 bytes, source.json a few thousand
 EMPTY, EMPTY_AREA = 2, 5e-4  # of 255, and of the image: what a content image leaves black is larger than a pupil
 
 
@@ -43,6 +45,21 @@ class Reconstruction:
 
 def is_reconstruction(path):
     return (Path(path) / "camera.json").is_file() and (Path(path) / "mesh.obj").is_file()
+
+
+def face_names(photo_name, count):
+    """Folder names of a photo's faces: its own, then -face2, -face3 ..."""
+    return [photo_name] + [f"{photo_name}-face{number}" for number in range(2, count + 1)]
+
+
+def faces_of(folder, photo_name):
+    """Names of all faces of a photo, as the reconstruction of its first one tells; only its own where that tells no such names."""
+    try:
+        names = json.loads((Path(folder) / "source.json").read_text(encoding="utf-8"))["faces"]
+        # What a file says is not trusted as a path.
+        return names if names == face_names(photo_name, len(names)) else [photo_name]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return [photo_name]
 
 
 def input_files(folder):
@@ -68,17 +85,23 @@ def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, con
         write_json(folder / "source.json", {"version": SOURCE_VERSION, **source})
 
 
-def load_reconstruction(folder):
-    """Read and check a reconstruction folder. Returns Reconstruction; raises ReconstructionError."""
+def load_reconstruction(folder, limits=LIMITS):
+    """Read and check a reconstruction folder. limits: pipeline.config.LimitSettings. Returns Reconstruction.
+
+    Raises ReconstructionError.
+    """
     folder = Path(folder)
     for name in ("mesh.obj", "camera.json", "photo.png"):
         if not (folder / name).is_file():
             raise ReconstructionError(f"{folder} has no {name}; a reconstruction needs mesh.obj, camera.json and photo.png")
+    _require_size(folder / "mesh.obj", limits.mesh_megabytes, "give limits.mesh_megabytes={}")
+    for name in ("camera.json", "source.json"):
+        _require_size(folder / name, JSON_MEGABYTES, "it holds more than it should")
     try:
         mesh, camera = load_mesh(folder / "mesh.obj"), load_camera(folder / "camera.json")
-        photo = read_photo(folder / "photo.png")
-        content = read_photo(folder / "content.png") if (folder / "content.png").exists() else None
-        mask = read_photo(folder / "mask.png")[..., 0] if (folder / "mask.png").exists() else None
+        photo = read_photo(folder / "photo.png", limits)
+        content = read_photo(folder / "content.png", limits) if (folder / "content.png").exists() else None
+        mask = read_photo(folder / "mask.png", limits)[..., 0] if (folder / "mask.png").exists() else None
     except (MeshError, CameraError, PhotoError) as error:
         raise ReconstructionError(str(error)) from error
     expected = (camera.height, camera.width)
@@ -101,12 +124,19 @@ def load_reconstruction(folder):
     )
 
 
+def _require_size(path, megabytes, advice):
+    """Raises ReconstructionError for a larger file, before any of it is read."""
+    size = path.stat().st_size / 1e6 if path.is_file() else 0
+    if size > megabytes:
+        raise ReconstructionError(f"{path} has {size:.0f} MB, allowed are {megabytes:g}: {advice.format(math.ceil(size))}")
+
+
 def _source(path):
     if not path.is_file():
         return {}
     try:
         source = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReconstructionError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(source, dict) or source.get("version", SOURCE_VERSION) != SOURCE_VERSION:
         raise ReconstructionError(f"{path} must be a JSON object of version {SOURCE_VERSION}")
@@ -116,7 +146,7 @@ def _source(path):
 def _checked_pose(pose, path):
     try:
         pose = np.asarray(pose, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pose = np.zeros(0)
     rigid = (
         pose.shape == (4, 4)

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from pipeline.completion import complete
-from pipeline.export import export_name, head_mesh, write_glb, write_obj
+from pipeline.export import head_mesh, write_glb, write_obj
 from pipeline.identity import identity_similarity
 from pipeline.metrics import rendering_scores
 from pipeline.photos import as_bytes, as_float
 from pipeline.preview import preview
 from pipeline.provenance import mean_shares, provenance_picture
 from pipeline.reconstruction_folder import ReconstructionError, content_as_texture
-from pipeline.run_folder import write_image, write_json
+from pipeline.run_folder import LOG_FOLDER, export_name, write_image, write_json
 from pipeline.tensorboard_log import TensorBoardLog
 from renderer.dilate import dilate
 from renderer.lookup import build_lookup
@@ -243,7 +243,7 @@ def refine_photo(
     folder, clock = Path(folder), Clock()
     report = progress or (lambda share, text: None)
     report(0.0, "unwrap")
-    log = TensorBoardLog(folder / "tensorboard") if config.log.tensorboard else None
+    log = TensorBoardLog(folder / LOG_FOLDER) if config.log.tensorboard else None
     curve = []
 
     def steps(stage, start, share):

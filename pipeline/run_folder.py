@@ -25,7 +25,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -36,12 +36,41 @@ MANIFEST_VERSION = 1
 STAGES = ("reconstruction", "refinement")
 STATUSES = ("done", "failed", "skipped")
 
+# What OUT itself holds beside the folders of the photos.
+OWN_FILES = ("config.yaml", "manifest.json", "summary.csv", "report.html", "comparison.png", "comparison.html")
+
+# What the refinement writes into every photo's folder, beside the files that carry the photo's name.
+RESULTS = (
+    "texture.png", "preview.png", "sampled.png", "visibility.png", "initial.png", "provenance.png", "rendering.png",
+    "metrics.json",
+)  # fmt: skip
+LOG_FOLDER = "tensorboard"
+
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>partial|old)-[0-9]+")
 _REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 
 
 class RunFolderError(Exception):
     """OUT cannot be used; the message is one line that says why and what to do."""
+
+
+class InputFileError(ValueError):
+    """A file that results are to be made of cannot be read; one line."""
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def export_name(photo_name: str) -> str:
+    """What a photo's exports, and the object, mesh, material and image in them, are called: no two heads in one folder or
+    scene are called alike, and no program stumbles over a space."""
+    return re.sub(r"[^\w.-]+", "_", photo_name)
+
+
+def results_of(photo_name: str) -> set[str]:
+    """The files that the refinement writes for a photo; whatever else is in its folder is the user's."""
+    exports = (f"{export_name(photo_name)}{ending}" for ending in (".obj", ".mtl", ".glb", "_texture.png"))
+    return {*RESULTS, *exports}
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -94,6 +123,8 @@ def replaced_folder(target: str | Path, keep: Sequence[str] = ()) -> Iterator[Pa
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     aside = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if target.exists() and not target.is_dir():
+        raise RunFolderError(f"cannot write {target}: it is a file, not a folder: choose another folder with -o")
     with _explained(target):
         parent_is_new = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +133,7 @@ def replaced_folder(target: str | Path, keep: Sequence[str] = ()) -> Iterator[Pa
         try:
             yield partial
             for name in keep:
-                if (target / name).exists() and not (partial / name).exists():
+                if os.path.lexists(target / name) and not os.path.lexists(partial / name):
                     _link_tree(target / name, partial / name)
             _sync_tree(partial)
             had_target = target.exists()
@@ -130,7 +161,7 @@ def results_fingerprint(config_fingerprint: str, inputs: Sequence[str | Path], s
     """sha256 (hex) of all that results follow from: settings, the bytes of the input files, the stage's code version.
 
     inputs: the photo, and whatever else is read for it (a content image, the files of a reconstruction), in order.
-    Raises RunFolderError naming a file that cannot be read.
+    Raises InputFileError naming a file that cannot be read.
     """
     digest = hashlib.sha256(f"{config_fingerprint}\n{stage_version}\n".encode())
     for path in inputs:
@@ -138,7 +169,7 @@ def results_fingerprint(config_fingerprint: str, inputs: Sequence[str | Path], s
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
-            raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
+            raise InputFileError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 
@@ -166,14 +197,20 @@ class RunFolder:
 
     def __enter__(self) -> Self:
         with _explained(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # /proc, or a folder that is taken away at this moment
+                raise RunFolderError(f"{self.path} cannot be made: choose another folder with -o") from error
+            self._refuse_what_is_not_ours()
             self._take_lock()
             _clear_leftovers(self.path)
-        self.manifest = _read_json(self.path / "manifest.json")
+        self.manifest = _sound_manifest(_read_json(self.path / "manifest.json"))
         return self
 
     def __exit__(self, *exception) -> None:
         if self._lock is not None:
+            with suppress(OSError):  # then the next run does it
+                _clear_leftovers(self.path)  # of processes that were ended
             self._lock.close()
             self._lock = None
 
@@ -186,8 +223,11 @@ class RunFolder:
         return self.path / name / "reconstruction"
 
     def replaced_results(self, name: str):
-        """`replaced_folder` for a photo's results; the reconstruction stays."""
-        return replaced_folder(self.results(name), keep=("reconstruction",))
+        """`replaced_folder` for a photo's results; the reconstruction stays, and what the user put there."""
+        folder = self.results(name)
+        found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        ours = {*results_of(name), LOG_FOLDER}
+        return replaced_folder(folder, keep=[entry for entry in found if entry not in ours])
 
     def replaced_reconstruction(self, name: str):
         """`replaced_folder` for a photo's reconstruction."""
@@ -212,13 +252,14 @@ class RunFolder:
         """
         if stage not in STAGES:
             raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
-        self._stage, self._names = stage, list(names)
+        self._stage, self._names = stage, list(dict.fromkeys(names))
+        asked_for = set(names)
         former = self.manifest
         assets = {entry["name"]: dict(entry) for entry in [*former.get("assets", []), *assets]}
         photos = {
             name: entry
             for name, entry in former.get("photos", {}).items()
-            if name in self._names or self.results(name).is_dir()
+            if name in asked_for or self.results(name).is_dir()
         }
         self.manifest = {
             "version": MANIFEST_VERSION,
@@ -244,6 +285,17 @@ class RunFolder:
             raise ValueError(f"status is {status!r}, allowed are {', '.join(STATUSES)}")
         if not self._stage:
             raise RuntimeError("RunFolder.start comes before RunFolder.record")
+        self._note(name, status, message, seconds)
+        self._write_manifest()
+
+    def record_skipped(self, names: Sequence[str]) -> None:
+        """Photos that were finished before. Written once for all: thousands, one by one, would take minutes."""
+        for name in names:
+            self._note(name, "skipped", "", 0.0)
+        if names:
+            self._write_manifest()
+
+    def _note(self, name: str, status: str, message: str, seconds: float) -> None:
         # A new reconstruction makes what was known of the refinement out of date.
         former = {} if self._stage == STAGES[0] else self.manifest["photos"].get(name, {}).get("stages", {})
         stages = {**former, self._stage: {"status": status, "message": message, "seconds": round(seconds, 2)}}
@@ -256,26 +308,34 @@ class RunFolder:
             "seconds": round(sum(stage["seconds"] for stage in stages.values()), 2),
             "stages": stages,
         }
-        self._write_manifest()
 
     def write_summary(self) -> None:
         """summary.csv: a line for each photo of this run, its status and the figures of its metrics.json.
 
-        Nested figures get dotted names (`seconds.refine`); lists and texts are left out. Raises RunFolderError.
+        Nested figures get dotted names (`seconds.refine`); lists and texts are left out. A text that a spreadsheet would
+        take for a formula (a photo may be called =1+1) begins with an apostrophe. Raises RunFolderError.
         """
         photos = self.manifest.get("photos", {})
         rows = []
         for name in self._names:
             entry = photos.get(name, {})
             metrics = dict(_figures(_read_json(self.results(name) / "metrics.json")))
-            outcome = {key: entry.get(key, "") for key in ("status", "message")}
-            rows.append({"photo": name, **outcome, **metrics})
+            outcome = {key: _as_cell(entry.get(key, "")) for key in ("status", "message")}
+            rows.append({"photo": _as_cell(name), **outcome, **metrics})
         columns = list(dict.fromkeys(["photo", "status", "message", *(key for row in rows for key in row)]))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.path / "summary.csv", text.getvalue())
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """A folder that no run has been in may hold files of the user's under the names of ours."""
+        if (self.path / ".lock").exists() or "photos" in _read_json(self.path / "manifest.json"):
+            return
+        for name in OWN_FILES:
+            if os.path.lexists(self.path / name):
+                raise RunFolderError(f"{self.path / name} is not from a run and would be lost: choose another folder with -o")
 
     def _write_manifest(self) -> None:
         write_json(self.path / "manifest.json", self.manifest)
@@ -333,6 +393,8 @@ def _explained(path: Path) -> Iterator[None]:
         errno.ENOTDIR: "it or a part of its path is a file, not a folder: choose another folder with -o",
         errno.EEXIST: "it is a file, not a folder: choose another folder with -o",
         errno.ENAMETOOLONG: "its name is too long: choose a shorter folder with -o",
+        errno.EFBIG: "files may not grow to that size (ulimit -f, or the file system): choose another folder with -o",
+        errno.ELOOP: "its path is a circle of links: choose another folder with -o",
         errno.EIO: "its disk reports an input/output error",
     }
     try:
@@ -358,7 +420,7 @@ def _clear_folder(folder: Path) -> bool:
         target = folder / match["name"]
         if match["kind"] == "old" and not target.exists():
             os.rename(path, target)
-        elif path.is_dir():
+        elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
@@ -370,20 +432,21 @@ def _link_tree(source: Path, target: Path) -> None:
 
     def link(from_path, to_path):
         try:
-            os.link(from_path, to_path)
+            os.link(from_path, to_path, follow_symlinks=False)
         except OSError:
-            shutil.copy2(from_path, to_path)
+            shutil.copy2(from_path, to_path, follow_symlinks=False)
 
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=link)
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=link)
     else:
         link(source, target)
 
 
 def _sync_tree(folder: Path) -> None:
     for place, _, files in os.walk(folder):
-        for name in files:
-            _sync(Path(place) / name)
+        for path in (Path(place) / name for name in files):
+            if path.is_file() and not path.is_symlink():
+                _sync(path)
         _sync(Path(place))
 
 
@@ -403,9 +466,30 @@ def _read_json(path: Path) -> dict:
     """The object in a JSON file; empty where there is none that can be read, as after a crash of the disk."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _sound_manifest(found: dict) -> dict:
+    """The manifest as far as it is of the form that is written here: others may have changed the file."""
+    photos, assets, device = (found.get(key) for key in ("photos", "assets", "device"))
+    return {
+        "photos": {name: entry for name, entry in photos.items() if _is_entry(entry)} if isinstance(photos, dict) else {},
+        "assets": [
+            entry for entry in (assets if isinstance(assets, list) else []) if isinstance(entry, dict) and isinstance(entry.get("name"), str)
+        ],
+        "device": device if isinstance(device, dict) else {},
+    }
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is what `record` writes of a photo."""
+    types = {"status": str, "message": str, "seconds": int | float}
+    return isinstance(entry, dict) and isinstance(entry.get("stages"), dict) and all(
+        isinstance(stage, dict) and all(isinstance(stage.get(key), kind) for key, kind in types.items())
+        for stage in entry["stages"].values()
+    )
 
 
 def _figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -414,6 +498,10 @@ def _figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield from _figures(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{key}", value
+
+
+def _as_cell(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _plain(value: object):

@@ -1,7 +1,7 @@
 """The pinhole camera and its file, camera.json (axes and pixel centres: see the package's docstring)."""
 
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -38,7 +38,8 @@ class Camera:
             object.__setattr__(self, key, int(value))
         for key in ("fx", "fy", "cx", "cy"):
             value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            # The comparison is false for NaN, and no error for an integer of 400 digits.
+            if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
                 raise CameraError(f"camera {key} is {value!r}; a finite number of pixels is needed")
             if key in ("fx", "fy") and value <= 0:
                 raise CameraError(f"camera {key} is {value!r}; a focal length above 0 is needed")
@@ -75,7 +76,7 @@ def load_camera(path) -> Camera:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CameraError(f"{path}: is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise CameraError(f"{path}: holds a {type(content).__name__}; an object with version, width, ... is needed")

@@ -16,10 +16,10 @@ from PIL import Image
 from synthetic_faces import head
 from test_pipeline_reconstruction_folder import cube
 
-from pipeline.export import export_name, head_mesh, write_glb, write_obj
+from pipeline.export import head_mesh, write_glb, write_obj
 from pipeline.photos import as_float
 from pipeline.preview import turned_view
-from pipeline.run_folder import write_image
+from pipeline.run_folder import export_name, write_image
 from renderer.mesh import Mesh, vertex_normals
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from pipeline.config import LimitSettings
 from pipeline.photos import PhotoError, as_bytes, as_float, find_photos, read_photo, sample_photos
 
 
@@ -289,8 +290,11 @@ def test_too_many_pixels(tmp_path, picture):
     path = tmp_path / "x.png"
     Image.new("L", (2000, 1001)).save(path)
     limit = Image.MAX_IMAGE_PIXELS
-    assert "2000 x 1001 pixels, allowed are 2 megapixels" in refusal(read_photo, path, maximum_megapixels=2)
-    assert Image.MAX_IMAGE_PIXELS == limit
+    message = refusal(read_photo, path, LimitSettings(photo_megapixels=2))
+    assert "2000 x 1001 pixels, allowed are 2 megapixels" in message and "limits.photo_megapixels=3" in message
+    assert "more than twice the 0.9 megapixels" in refusal(read_photo, path, LimitSettings(photo_megapixels=0.9))
+    assert "give limits.photo_megabytes=1" in refusal(read_photo, path, LimitSettings(photo_megabytes=1e-5))
+    assert read_photo(path).shape == (1001, 2000, 3) and Image.MAX_IMAGE_PIXELS == limit
 
 
 def test_floating_point_image_is_refused(tmp_path):

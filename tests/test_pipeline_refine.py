@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from stand_in_assets import write_vgg16
 from synthetic_faces import albedo, head, head_normals, lit, photograph
 
 import refine
@@ -217,6 +218,26 @@ def test_same_seed_same_bytes(heads, finished, tmp_path):
     assert result_bytes(tmp_path / "again" / "ann") == result_bytes(finished / "ann")
     assert run(tmp_path / "other", heads / "ann", "seed=1") == 0
     assert result_bytes(tmp_path / "other" / "ann")["texture.png"] != result_bytes(finished / "ann")["texture.png"]
+
+
+def test_same_bytes_whatever_jobs_and_threads(heads, finished, tmp_path):
+    assert run(tmp_path / "out", heads / "ann", heads / "bob", "jobs=2", "threads=3") == 0
+    assert status_of(tmp_path / "out") == {"ann": "done", "bob": "done"}
+    for name in ("ann", "bob"):
+        assert result_bytes(tmp_path / "out" / name) == result_bytes(finished / name)
+        of_one, of_two = (json.loads((out / name / "metrics.json").read_text()) for out in (finished, tmp_path / "out"))
+        for key in of_one.keys() - {"seconds", "peak_memory_mb"}:
+            assert of_one[key] == of_two[key], key
+
+
+def test_same_bytes_of_vgg16_whatever_threads(heads, tmp_path):
+    """Its gradients are sums into one place, which torch makes in any order unless told not to."""
+    words = ["refine.features=vgg16", f"refine.vgg16_weights={write_vgg16(tmp_path / 'vgg16.pth')}", "texture_size=64",
+             "refine.parameters=pyramid", "refine.pyramid_depth=2", "refine.moment_weight=1.0"]  # fmt: skip
+    for threads in (1, 2, 5):
+        assert run(tmp_path / f"{threads}", heads / "bob", *words, f"threads={threads}") == 0
+    for threads in (2, 5):
+        assert result_bytes(tmp_path / f"{threads}" / "bob") == result_bytes(tmp_path / "1" / "bob")
 
 
 # ---- runs again ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline import run_folder
 from pipeline.run_folder import (
+    InputFileError,
     RunFolder,
     RunFolderError,
     is_finished,
@@ -303,7 +304,8 @@ def test_fingerprint_follows_settings_bytes_and_version(tmp_path):
     assert len({base, *(results_fingerprint(*arguments) for arguments in others)}) == 6
     photo.rename(tmp_path / "renamed.png")
     assert results_fingerprint("c", [tmp_path / "renamed.png"], "1") == base
-    assert "gone.png cannot be read" in refusal(results_fingerprint, "c", [tmp_path / "gone.png"], "1")
+    with pytest.raises(InputFileError, match=r"gone\.png cannot be read"):
+        results_fingerprint("c", [tmp_path / "gone.png"], "1")
 
 
 def test_finished_means_the_fingerprint_is_there(tmp_path):
@@ -369,12 +371,45 @@ def test_photos_of_former_runs_stay_while_their_results_do(tmp_path):
         assert list(manifest(tmp_path)["photos"]) == ["a"]
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "summary.csv"])
+def test_a_users_file_is_not_taken_for_ours(tmp_path, name):
+    (tmp_path / name).write_text("mine: 1")
+    assert f"{name} is not from a run and would be lost" in refusal(RunFolder(tmp_path).__enter__)
+    assert content(tmp_path) == {name: "mine: 1"}
+
+
+def test_a_file_in_the_place_of_a_photos_folder(tmp_path):
+    with RunFolder(tmp_path / "out") as run:
+        (tmp_path / "out" / "a").write_text("mine")
+        assert "it is a file, not a folder" in refusal(run.replaced_results("a").__enter__)
+    with RunFolder(tmp_path / "out"):
+        assert (tmp_path / "out" / "a").read_text() == "mine"
+
+
 def test_damaged_manifest_is_begun_anew(tmp_path):
+    (tmp_path / ".lock").touch()
     (tmp_path / "manifest.json").write_text('{"photos": ')
     with RunFolder(tmp_path) as run:
         start(run, "refinement", ["a"])
         run.record("a", "done")
     assert manifest(tmp_path)["photos"]["a"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"photos": 3, "assets": {}, "device": []}', '{"photos": {"a": 1, "b": {"stages": {"refinement": {"status": 1}}}}}',
+     '{"photos": {}, "assets": [1, {"licence": "none"}]}', "[" * 100_000],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_a_manifest_of_another_form_is_begun_anew(tmp_path, text):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "manifest.json").write_text(text)
+    with RunFolder(tmp_path) as run:
+        start(run, "refinement", ["a", "b"])
+        run.record("a", "done")
+        run.record("b", "failed", message="no")
+        run.write_summary()
+    assert {name: entry["status"] for name, entry in manifest(tmp_path)["photos"].items()} == {"a": "done", "b": "failed"}
 
 
 def test_wrong_use_is_named(tmp_path):

@@ -48,7 +48,8 @@ def detect_faces(photo, minimum_confidence=0.9, minimum_size=40.0):
     scale = min(1.0, DETECTION_SIZE / max(height, width))
     searched = photo
     if scale < 1:
-        searched = cv2.resize(photo, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        searched = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     if min(searched.shape[:2]) < MINIMUM_FACE:
         return []
     faces = []

@@ -44,7 +44,7 @@ from pipeline.reconstruction_folder import (
     save_reconstruction,
 )
 from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share, unwrap_photo
-from pipeline.run_folder import results_fingerprint, write_image, write_json
+from pipeline.run_folder import InputFileError, results_fingerprint, write_image, write_json
 from renderer.lookup import build_lookup
 
 PHOTO = "photo"
@@ -110,7 +110,10 @@ def run_view(task):
     """All methods on one view. Returns a line for people and the number of problems. Raises RunFolderError."""
     started = time.perf_counter()
     task.place.mkdir(parents=True, exist_ok=True)
-    todo = [(method, *_marks(task, method)) for method in task.methods]
+    try:
+        todo = [(method, *_marks(task, method)) for method in task.methods]
+    except InputFileError as error:
+        return f"{task.photo} {task.view}: {error}", 1
     records = {method.name: _read(task, method.name) for method, _, _ in todo}
     open_ones = [
         (method, texture_mark, mark)

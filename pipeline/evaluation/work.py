@@ -1,11 +1,9 @@
 """From a command line to tasks, and tasks done by several processes."""
 
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from pipeline.arguments import Arguments
@@ -14,6 +12,7 @@ from pipeline.evaluation.methods import Method, baseline_methods, defect_methods
 from pipeline.evaluation.views import Scoring, Task, run_view, set_up_process, suits_reprojection
 from pipeline.inputs import faces_meant
 from pipeline.photos import PhotoError, find_photos
+from pipeline.processes import Died, in_processes, threads_each
 from pipeline.reconstruction_folder import ReconstructionError, is_reconstruction
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,36 +85,20 @@ def left_out(arguments):
 
 def run_all(tasks, jobs, progress):
     """Do all tasks; a line per task goes to the progress. Returns the number of problems."""
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    jobs = min(jobs, len(tasks))
+    ready = partial(_ready, threads_each(jobs))
+    outcomes = zip(tasks, map(ready(), tasks), strict=True) if jobs == 1 else in_processes(ready, tasks, jobs)
     problems = 0
-    if jobs == 1:
-        set_up_process(threads)
-        for task in tasks:
-            line, count = run_view(task)
-            problems += count
-            progress.photo_done(line)
-        return problems
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    # A forked process would inherit torch's threads in an unknown state.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(tasks)), context, _start_process, (threads,)) as pool:
-        futures = [pool.submit(run_view, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                line, count = future.result()
-                problems += count
-                progress.photo_done(line)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():  # nothing half written is lost: views are done again
-                process.terminate()
-            raise
+    for task, outcome in outcomes:
+        line, count = (f"{task.photo} {task.view}: {outcome}", 1) if isinstance(outcome, Died) else outcome
+        problems += count
+        progress.photo_done(line)
     return problems
 
 
-def _start_process(threads):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+def _ready(threads):
     set_up_process(threads)
+    return run_view
 
 
 def _expanded(given):

@@ -1,0 +1,165 @@
+"""Kills at random moments of a run over three photos, each followed by a rerun that must end as an undisturbed run does.
+
+    python tests/benchmarks/bench_kills.py [N] [--seed S] [--detections]
+
+Each kill is SIGKILL to all processes of the run, by turns with one and with two jobs. After it, whatever stands under a
+final name must be whole; the rerun must leave finished photos alone, finish the rest, and leave the same bytes.
+--detections gives the faces' points, so that no time is spent in loading TensorFlow and most kills meet the refinement.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from PIL import Image
+
+from pipeline.photos import sample_photos
+from pipeline.run_folder import results_of
+
+QUICK = [
+    "texture_size=128", "refine.iterations=4", "refine.rendering_iterations=8", "render.maximum_size=256", "device=cpu",
+    "output.preview_size=64", "refine.features=patches", "refine.style_samples=100",
+]  # fmt: skip
+# Eyes, nose and mouth corners of the astronaut's head, for runs without MTCNN.
+POINTS = "108 100\n150 103\n129 127\n106 139\n148 141\n"
+OF_THE_MACHINE = ("seconds", "peak_memory_mb", "command", "settings")  # in metrics.json, and different in every run
+
+
+def make_photos(folder, detections):
+    """Three small portraits; detections: their five points beside them."""
+    folder.mkdir()
+    astronaut, hopper = (Image.open(photo.path).convert("RGB") for photo in sample_photos())
+    face = astronaut.crop((96, 0, 352, 256))
+    darker = face.point(lambda value: value * 0.7)
+    third = face.resize((250, 240)) if detections else hopper.resize((340, 400))
+    for name, image in (("ann", face), ("bob", darker), ("cyd", third)):
+        image.save(folder / f"{name}.png")
+    if detections:
+        (folder / "detections").mkdir()
+        for name in ("ann", "bob", "cyd"):
+            (folder / "detections" / f"{name}.txt").write_text(POINTS)
+
+
+def start(photos, out, jobs):
+    """Both stages, as run.sh runs them, in a process group of their own."""
+    words = [str(photos), "-o", str(out), *QUICK, f"jobs={jobs}"]
+    stages = '"$PYTHON" -P -m pipeline.reconstruct "$@" && exec "$PYTHON" -P refine.py "$@"'
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        ["bash", "-c", stages, "run", *words],
+        cwd=ROOT, env={**os.environ, **quiet, "PYTHON": sys.executable}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    said, _ = process.communicate()
+    if process.returncode != 0:
+        raise AssertionError(f"a run ended with code {process.returncode}:\n{said}")
+
+
+def contents(out):
+    """Every file of OUT and what it holds, without times, memory, the command and the lock. The report is made of the rest."""
+    found = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name not in (".lock", "report.html")):
+        name, data = str(path.relative_to(out)), path.read_bytes()
+        if path.name == "metrics.json":
+            data = {key: value for key, value in json.loads(data).items() if key not in OF_THE_MACHINE}
+        elif path.name == "manifest.json":
+            data = {photo: entry["status"] == "failed" for photo, entry in json.loads(data)["photos"].items()}
+        elif name == "config.yaml":
+            data = "\n".join(line for line in data.decode().splitlines() if not line.startswith("jobs:"))
+        elif name == "summary.csv":
+            data = [line.partition(",")[0] for line in data.decode().splitlines()]
+        found[name] = data
+    return found
+
+
+def check_what_stands(out):
+    """After a kill: everything under a final name is whole. Returns {finished photo: when it was written}."""
+    finished = {}
+    if (out / "manifest.json").exists():
+        json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    for folder in (path for path in out.glob("[!.]*") if path.is_dir()):
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"reconstruction"}
+        assert names in (set(), results_of(folder.name)), f"{folder} holds {sorted(names)}"
+        reconstruction = folder / "reconstruction"
+        if reconstruction.exists():
+            assert {path.name for path in reconstruction.iterdir()} == {
+                "mesh.obj", "camera.json", "photo.png", "mask.png", "source.json",
+            }, f"{reconstruction} is not whole"  # fmt: skip
+        if names:
+            finished[folder.name] = (folder / "texture.png").stat().st_mtime_ns
+    return finished
+
+
+def kills(place, number, seed=0, detections=False, report=lambda line: None):
+    """Do it `number` times in an empty folder. Raises AssertionError. Returns how many kills came at which moment."""
+    rng, photos = random.Random(seed), place / "photos"
+    make_photos(photos, detections)
+    started = time.monotonic()
+    finish(start(photos, place / "undisturbed", 1))
+    whole = time.monotonic() - started
+    expected = contents(place / "undisturbed")
+    moments, done, attempt = {}, 0, 0
+    while done < number:
+        attempt += 1
+        out, delay, jobs = place / f"out{attempt}", rng.uniform(0.3, whole), 1 + done % 2
+        started = time.monotonic()
+        victim = start(photos, out, jobs)
+        try:
+            victim.communicate(timeout=delay)
+        except subprocess.TimeoutExpired:
+            os.killpg(victim.pid, signal.SIGKILL)
+            victim.communicate()
+        else:  # it came to its end before: no kill
+            whole = min(whole, time.monotonic() - started)
+            continue
+        done += 1
+        finished = check_what_stands(out) if out.exists() else {}
+        moment = moment_of(out, finished)
+        moments[moment] = moments.get(moment, 0) + 1
+        finish(start(photos, out, jobs))
+        for name, written in finished.items():
+            assert (out / name / "texture.png").stat().st_mtime_ns == written, f"{name} was finished and is made anew"
+        found = contents(out)
+        different = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        assert not different, f"kill {done} after {delay:.2f} s: different are {different}"
+        report(f"kill {done} of {number} after {delay:.1f} s, {moment}: the rerun is equal")
+    return moments
+
+
+def moment_of(out, finished):
+    """What the run was at when it was killed."""
+    if finished:
+        return f"refining, {len(finished)} of 3 photos finished"
+    reconstructed = len(list(out.glob("*/reconstruction")))
+    if reconstructed == 3:
+        return "refining or about to, none finished"
+    return f"reconstructing, {reconstructed} of 3 done" if (out / "manifest.json").exists() else "starting"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("number", nargs="?", type=int, default=50, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--detections", action="store_true")
+    given = parser.parse_args()
+    say = lambda line: print(line, flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        moments = kills(Path(place), given.number, given.seed, given.detections, say)
+    print(f"{given.number} kills, all reruns equal byte for byte; killed while: {moments}")
+
+
+if __name__ == "__main__":
+    main()
