@@ -149,6 +149,13 @@ def test_vertex_colours_by_hand():
     assert row[[0, 4, 22]] == pytest.approx([1 - second - third, second, third], abs=1e-5)
 
 
+def test_baselines_are_of_the_plain_sampled_texture_and_published_has_features():
+    config = replace(standard(64), device="cpu")
+    found = {method.name: method.config for method in baseline_methods(["completion", "completion_rendering", "published"], config)}
+    assert config.unwrap.fit_iterations > 0 and {each.unwrap.fit_iterations for each in found.values()} == {0}
+    assert found["completion_rendering"].refine.features == "none" and found["published"].refine.features == "patches"
+
+
 def test_stretching():
     texture = np.array([[[0.2, 0.3, 0.4]], [[0.6, 0.5, 0.4]], [[9.0, -9.0, 0.0]]], np.float32)
     found = stretched(texture, np.array([[True], [True], [False]]))

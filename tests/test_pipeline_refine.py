@@ -151,7 +151,7 @@ def test_textures_are_complete(finished):
         texture = np.asarray(Image.open(finished / name / "texture.png")).astype(float)
         initial = np.asarray(Image.open(finished / name / "initial.png")).astype(float)
         visibility = np.asarray(Image.open(finished / name / "visibility.png"))
-        assert texture.min(axis=-1).min() > 2  # no black, in the islands or beside them
+        assert texture.max(axis=-1).min() > 10  # no black, in the islands or beside them
         seen = visibility == 255
         assert 0.3 < seen.mean() < 0.8
         # Unseen texels take detail, no other colours.
@@ -226,7 +226,7 @@ def test_same_bytes_whatever_jobs_and_threads(heads, finished, tmp_path):
     for name in ("ann", "bob"):
         assert result_bytes(tmp_path / "out" / name) == result_bytes(finished / name)
         of_one, of_two = (json.loads((out / name / "metrics.json").read_text()) for out in (finished, tmp_path / "out"))
-        for key in of_one.keys() - {"seconds", "peak_memory_mb"}:
+        for key in of_one.keys() - {"seconds", "peak_memory_mb", "command", "settings"}:
             assert of_one[key] == of_two[key], key
 
 

@@ -42,8 +42,11 @@ def baseline_methods(names, config):
     if unknown:
         raise ConfigError(f"there is no baseline {unknown[0]}: allowed are {', '.join(BASELINES)}")
     config = _unfitted(config)
-    rendering_only = replace(config, refine=replace(config.refine, features="none"))
-    return [Method(name, name, rendering_only if name == "completion_rendering" else config) for name in names]
+    with_features = lambda features: replace(config, refine=replace(config.refine, features=features))
+    configs = {"completion_rendering": with_features("none"), "published": config}
+    if "published" in names and features_of(Method("published", "published", config)) == "none":
+        configs["published"] = with_features("patches")  # without features there is nothing to transfer by
+    return [Method(name, name, configs.get(name, config)) for name in names]
 
 
 def defect_methods(config):
