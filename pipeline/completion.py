@@ -18,8 +18,8 @@ REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
 LIGHT_BLUR = 6.0  # pores and lashes say nothing about light
 BORDER_BAND = 14.0  # width of the band beside the seen texels in which the step to them is measured
 STEP_BLUR = 12.0  # wide enough that a lash or brow at the border does not colour the skin behind it
+LIGHT_LIMIT = 1.2  # largest change of light between the halves, natural log units
 STEP_LIMIT = 0.6  # natural log units; more is no difference in light
-LOW_FREQUENCIES = 16.0  # what counts as low frequency when a smooth fill is blended in
 SURE_BORDER = 6.0  # over which seen texels at the border gain weight in a fill
 DETAIL_SIGMA = 1.5  # finer than this is detail that may be continued
 DETAIL_WINDOW = 20.0  # side of the windows it is continued in
@@ -27,7 +27,6 @@ EDGE_BLEND = 8.0  # over which mirrored texels give way to the smooth fill
 OFFSET = 0.05  # of log colours: dark texels are noise
 SEEN = 0.99
 FIT_TEXELS = 20000
-LARGE_YAW = np.deg2rad(55)  # from here on the smooth fill knows too little of the far side to be blended in
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Completion:
     smooth: np.ndarray
 
 
-def complete(sampled, visibility, mask, normals, settings, yaw=0.0):
+def complete(sampled, visibility, mask, normals, settings):
     """Complete a sampled texture.
 
     sampled: I_S [H, W, 3], 0..1. visibility: [H, W], 0..1. mask: [H, W] bool, texels inside the islands.
     normals: outward unit normals [H, W, 3] in the head frame (x to the person's left) of a texture that is symmetric
     about u = 0.5; None where the mesh has no known symmetry: nothing is mirrored then.
-    settings: pipeline.config.CompletionSettings. yaw: radians between face and camera.
+    settings: pipeline.config.CompletionSettings.
     Returns Completion. Raises ValueError where no texel is seen.
     """
     seen = np.where(mask, visibility, 0).astype(np.float32)
@@ -73,11 +72,6 @@ def complete(sampled, visibility, mask, normals, settings, yaw=0.0):
     both = np.maximum(seen, known)
     mixed = _blend(mirror, sampled, np.where(both > 0, seen / np.maximum(both, 1e-6), 0))
     filled = _smooth_fill(mixed, np.maximum(sure, known), mask)
-    if settings.blend > 0 and abs(yaw) < LARGE_YAW:
-        low = _blur(mirror, np.minimum(known, 1), LOW_FREQUENCIES * unit)
-        smooth = _smooth_fill(sampled, sure, mask)
-        smooth = _blur(smooth, mask.astype(np.float32), LOW_FREQUENCIES * unit)
-        mirror = mirror + settings.blend * (smooth - low)
     unseen = _blend(filled + _continued_detail(mixed, np.maximum(sure, known), mask, unit), mirror, known)
     texture = _blend(unseen, sampled, seen)
     return Completion(
@@ -164,7 +158,7 @@ def _relit(mirror, sampled, seen, mask, normals, settings, unit):
     light = fit_light(basis[rows[choice], columns[choice]], colours[rows[choice], columns[choice]], settings.ridge)
     odd = list(ODD_IN_X)
     here = basis[..., odd] @ light[odd]
-    change = np.clip(here - here[:, ::-1], -settings.limit, settings.limit)
+    change = np.clip(here - here[:, ::-1], -LIGHT_LIMIT, LIGHT_LIMIT)
     change = np.where(mask[..., None], change, 0).astype(np.float32)
     return np.maximum((mirror + OFFSET) * np.exp(change) - OFFSET, 0)
 

@@ -124,12 +124,8 @@ class CompletionSettings:
     ridge: float = setting(
         0.01, "Regularisation of the fitted spherical-harmonic light.", minimum=0.0, maximum=10.0
     )
-    limit: float = setting(1.2, "Largest change of light, in natural-log units.", minimum=0.0, maximum=5.0)
     border_decay: float = setting(
         60.0, "Texels of a 512 texture over which a step at the border fades to 1/e.", minimum=1.0, maximum=512.0
-    )
-    blend: float = setting(
-        0.3, "Share of a smooth fill's low frequencies in mirrored texels.", minimum=0.0, maximum=1.0
     )
 
 

@@ -107,8 +107,7 @@ def prepare(reconstruction, config, content=None, device="cpu", backend="cpu", s
         normals = None
         if reconstruction.symmetric:
             normals = (geometry.normals @ rotation) * shown.outward
-        yaw = np.arctan2(rotation[0, 2], -rotation[2, 2])
-        completion = complete(sampled, seen, geometry.mask, normals, config.completion, yaw)
+        completion = complete(sampled, seen, geometry.mask, normals, config.completion)
         initial = completion.texture
         provenance = {"observed": seen, "mirrored": completion.mirrored, "synthesised": completion.smooth}
     initial = dilate(initial, geometry.mask)

@@ -25,7 +25,6 @@ class Truth:
     seen: np.ndarray  # [SIZE, SIZE]
     mask: np.ndarray
     normals: np.ndarray
-    yaw: float  # radians
     found: object
 
     @property
@@ -39,7 +38,7 @@ class Truth:
 
     def complete(self, normals="known", **changes):
         normals = self.normals if isinstance(normals, str) else normals
-        return complete(self.sampled, self.seen, self.mask, normals, dataclasses.replace(SETTINGS, **changes), self.yaw)
+        return complete(self.sampled, self.seen, self.mask, normals, dataclasses.replace(SETTINGS, **changes))
 
     def error(self, texture, where):
         assert where.sum() > 500
@@ -52,7 +51,7 @@ def truth_of(yaw, odd, contrast=0.4, texture=None):
     geometry = texel_geometry(found.mesh, SIZE, SIZE)
     seen = visibility(geometry, found.mesh, found.camera, 0.45, 0.25) * mask
     texture = lit(albedo(SIZE, contrast) if texture is None else texture, normals, odd) if odd is not None else texture
-    return Truth(np.where(mask[..., None], texture, 0).astype(np.float32), seen, mask, normals, np.deg2rad(yaw), found)
+    return Truth(np.where(mask[..., None], texture, 0).astype(np.float32), seen, mask, normals, found)
 
 
 def border_step(truth, texture, reach=4):
@@ -99,13 +98,13 @@ def test_seen_texels_are_the_photos_and_shares_add_up(yaw):
 
 def test_without_odd_light_the_mirror_image_is_the_answer():
     truth = truth_of(30, 0.0)
-    completion = truth.complete(blend=0.0)
+    completion = truth.complete()
     deep = completion.mirrored > 0.999
     assert deep.sum() > 5000
     # The light that albedo feigns and the residue at the border are small.
     assert truth.error(completion.texture, deep) < 0.025
     # Without relighting no more than a step at the border could change it, and there is none.
-    texture = truth.complete(relight=False, blend=0.0).texture
+    texture = truth.complete(relight=False).texture
     np.testing.assert_allclose(texture[deep], truth.texture[:, ::-1][deep], atol=0.05)
     assert truth.error(texture, deep) < 0.015
 
@@ -113,7 +112,7 @@ def test_without_odd_light_the_mirror_image_is_the_answer():
 @pytest.mark.parametrize("yaw", [0, 25, -50])
 def test_a_constant_stays_constant(yaw):
     truth = truth_of(yaw, None, texture=np.full((SIZE, SIZE, 3), (0.6, 0.4, 0.3), np.float32))
-    for changes in ({}, {"relight": False}, {"blend": 1.0}, {"method": "smooth"}):
+    for changes in ({}, {"relight": False}, {"method": "smooth"}):
         texture = truth.complete(**changes).texture
         np.testing.assert_allclose(texture[truth.mask], truth.texture[truth.mask], atol=2e-3)
 
@@ -126,7 +125,7 @@ def test_what_is_hidden_does_not_matter():
     rows, columns = np.nonzero(truth.seen == 0)
     garbage[rows[::7], columns[::7]] = np.nan
     outside = np.where(truth.mask, truth.seen, 1).astype(np.float32)  # confidence beyond the islands means nothing
-    found = complete(garbage, outside, truth.mask, truth.normals, SETTINGS, truth.yaw)
+    found = complete(garbage, outside, truth.mask, truth.normals, SETTINGS)
     assert (found.texture == expected.texture).all() and (found.mirrored == expected.mirrored).all()
 
 
@@ -134,7 +133,7 @@ def test_inputs_stay_as_they_are():
     truth = truth_of(30, 0.2)
     given = [truth.sampled, truth.seen.copy(), truth.mask.copy(), truth.normals.copy()]
     copies = [array.copy() for array in given]
-    complete(*given, SETTINGS, truth.yaw)
+    complete(*given, SETTINGS)
     for array, copy in zip(given, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 

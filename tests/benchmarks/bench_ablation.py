@@ -71,10 +71,8 @@ VARIANTS = {
         "not_relit": "completion.relight=false",
         "ridge_0.003": "completion.ridge=0.003",
         "ridge_0.05": "completion.ridge=0.05",
-        "border_decay_60": "completion.border_decay=60",
+        "border_decay_20": "completion.border_decay=20",
         "border_decay_400": "completion.border_decay=400",
-        "limit_0.3": "completion.limit=0.3",
-        "blend_0": "completion.blend=0",
     },
 }
 
