@@ -201,11 +201,11 @@ def test_each_photo(photo_run, file_name):
 def test_one_line_each_and_some_failed(photo_run):
     _, out, (reconstruct, refined) = photo_run
     failed = sum(said is not None for _, said in PHOTOS.values())
-    for stage, lines in ((reconstruct, len(PHOTOS)), (refined, len(PHOTOS) + 1)):
+    for stage, lines in ((reconstruct, len(PHOTOS)), (refined, 1 + len(PHOTOS) + 1)):
         assert stage.returncode == 1 and stage.stderr == "" and "Traceback" not in stage.stdout
         assert len(stage.stdout.splitlines()) == lines and "\x1b" not in stage.stdout
         assert stage.stdout.count(": failed: " if stage is reconstruct else "its reconstruction failed") == failed
-    assert {path.name for path in out.iterdir() if path.is_file()} == {".lock", "config.yaml", "manifest.json", "summary.csv"}
+    assert {path.name for path in out.iterdir() if path.is_file()} == {".lock", "config.yaml", "manifest.json", "summary.csv", "report.html"}
 
 
 def test_the_crop_is_native(photo_run):
@@ -308,7 +308,7 @@ def test_each_reconstruction(reconstruction_run, given):
 
 def test_bad_reconstructions_are_one_line_each(reconstruction_run):
     _, finished = reconstruction_run
-    assert finished.returncode == 1 and finished.stderr == "" and len(finished.stdout.splitlines()) == len(RECONSTRUCTIONS) + 1
+    assert finished.returncode == 1 and finished.stderr == "" and len(finished.stdout.splitlines()) == 1 + len(RECONSTRUCTIONS) + 1
     assert "unexpected" not in finished.stdout and "Traceback" not in finished.stdout
 
 
