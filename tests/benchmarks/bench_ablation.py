@@ -1,6 +1,6 @@
 """What each setting does to skin that a photo does not show: every variant against the default, by evaluate.py.
 
-    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--yaws=-45,65] [--only GROUP,...]
+    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--yaws=-45,65] [--only GROUP | VARIANT,...]
 
 Writes OUT as evaluate.py does, and OUT/ablation.md: means of the default and paired differences to it. A rerun goes on
 where the last one stopped.
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 import evaluate
 from pipeline.arguments import run_main
+from pipeline.config import ConfigError
 from pipeline.evaluation.measures import MEASURES
 from pipeline.evaluation.statistics import FEWEST, Estimate, verdict
 from pipeline.run_folder import write_text
@@ -83,9 +84,14 @@ def main(argv):
     parser.add_argument("-o", "--out", default="outputs/ablation")
     parser.add_argument("--size", default="256")
     parser.add_argument("--yaws", default="-45,65")
-    parser.add_argument("--only", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
+    every = {name: changes for group in VARIANTS.values() for name, changes in group.items()}
+    parser.add_argument("--only", default=",".join(VARIANTS), help=f"groups ({', '.join(VARIANTS)}) or variants")
     given = parser.parse_args(argv)
-    variants = {name: changes for group in given.only.split(",") for name, changes in VARIANTS[group].items()}
+    wanted = given.only.split(",")
+    unknown = [name for name in wanted if name not in VARIANTS and name not in every]
+    if unknown:
+        raise ConfigError(f"--only names {unknown[0]}: allowed are {', '.join([*VARIANTS, *every])}")
+    variants = {name: changes for each in wanted for name, changes in VARIANTS.get(each, {each: every.get(each)}).items()}
     arguments = [*given.inputs, "-o", given.out, "--size", given.size, f"--yaws={given.yaws}", "--baselines", "", "--baseline", "default"]
     for name, changes in variants.items():
         arguments += ["--variant", f"{name} {changes}"]
