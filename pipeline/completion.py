@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from pipeline.light import light_difference
 from renderer.dilate import push_pull
-from renderer.light import ODD_IN_X, fit_light, spherical_harmonics
 
 REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
 LIGHT_BLUR = 6.0  # pores and lashes say nothing about light
@@ -26,7 +26,6 @@ DETAIL_WINDOW = 20.0  # side of the windows it is continued in
 EDGE_BLEND = 8.0  # over which mirrored texels give way to the smooth fill
 OFFSET = 0.05  # of log colours: dark texels are noise
 SEEN = 0.99
-FIT_TEXELS = 20000
 
 
 @dataclass(frozen=True)
@@ -146,20 +145,10 @@ def _ramp_inside(area, width):
 
 
 def _relit(mirror, sampled, seen, mask, normals, settings, unit):
-    """The mirrored colours under the light of the side they go to.
-
-    The light is fitted to the seen texels: log colour over second-order spherical harmonics of the normal. Only the part
-    that is odd in x can differ between a place and its mirror image for a symmetric face.
-    """
+    """The mirrored colours under the light of the side they go to."""
     colours = np.log(_blur(sampled, seen, LIGHT_BLUR * unit) + OFFSET)
-    basis = spherical_harmonics(normals).astype(np.float32)
-    rows, columns = np.nonzero(seen > SEEN)
-    choice = np.linspace(0, len(rows) - 1, min(len(rows), FIT_TEXELS)).astype(int)
-    light = fit_light(basis[rows[choice], columns[choice]], colours[rows[choice], columns[choice]], settings.ridge)
-    odd = list(ODD_IN_X)
-    here = basis[..., odd] @ light[odd]
-    change = np.clip(here - here[:, ::-1], -LIGHT_LIMIT, LIGHT_LIMIT)
-    change = np.where(mask[..., None], change, 0).astype(np.float32)
+    change = light_difference(colours, seen > SEEN, mask, normals, settings.light_spread)
+    change = np.clip(change, -LIGHT_LIMIT, LIGHT_LIMIT)
     return np.maximum((mirror + OFFSET) * np.exp(change) - OFFSET, 0)
 
 

@@ -121,11 +121,15 @@ class CompletionSettings:
         choices=("symmetric", "smooth"),
     )
     relight: bool = setting(True, "Move mirrored colours by the difference in light between the two halves.")
-    ridge: float = setting(
-        0.01, "Regularisation of the fitted spherical-harmonic light.", minimum=0.0, maximum=10.0
+    light_spread: float = setting(
+        0.2,
+        "How much light is expected to differ between the halves: standard deviation of each odd spherical harmonic of its "
+        "log brightness. Less trusts a photo's shading less.",
+        minimum=0.001,
+        maximum=10.0,
     )
     border_decay: float = setting(
-        60.0, "Texels of a 512 texture over which a step at the border fades to 1/e.", minimum=1.0, maximum=512.0
+        40.0, "Texels of a 512 texture over which a step at the border fades to 1/e.", minimum=1.0, maximum=512.0
     )
 
 

@@ -26,7 +26,7 @@ from renderer.unwrap import unwrap
 from renderer.visibility import TexelGeometry, outward_sign, texel_geometry, visibility
 from style_transfer.refine import RenderTarget, refine_texture
 
-VERSION = "3"  # of what this stage writes; raised when the same input gives other results
+VERSION = "4"  # of what this stage writes; raised when the same input gives other results
 SEEN = 0.99  # visibility from which a pixel counts as inside the seen face
 HALF_SEEN = 0.8  # visibility below which a pixel's goal is no longer the photo
 

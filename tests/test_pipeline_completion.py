@@ -10,7 +10,6 @@ from pipeline.completion import complete
 from pipeline.config import CompletionSettings, load_config
 from pipeline.reconstruction_folder import Reconstruction
 from pipeline.refinement import prepare
-from renderer.light import ODD_IN_X, fit_light, spherical_harmonics
 from renderer.visibility import texel_geometry, visibility
 
 SIZE = 256
@@ -215,18 +214,3 @@ def test_the_whole_way_from_photo_and_mesh():
             assert error < 0.8 * truth.error(unknown.initial, hidden)
         # Texels beside the islands go on in the islands' colours.
         assert textures.initial[~textures.mask].min() > 0.02
-
-
-def test_fit_light_finds_the_light_in_spite_of_features():
-    rng = np.random.default_rng(1)
-    normals = rng.normal(size=(4000, 3)) * [1, 1, 0.5] + [0, 0, 1.5]
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    basis, light = spherical_harmonics(normals), rng.normal(scale=0.2, size=(9, 3))
-    colours = basis @ light + rng.normal(scale=0.02, size=(4000, 3))
-    np.testing.assert_allclose(fit_light(basis, colours, 0.0), light, atol=0.02)
-    dark = rng.uniform(size=4000) < 0.1
-    colours[dark] -= 1.0  # brows and nostrils
-    np.testing.assert_allclose(basis @ fit_light(basis, colours, 0.0), basis @ light, atol=0.06)
-    # More regularisation, less light; the mean stays.
-    strengths = [np.abs(fit_light(basis, colours, ridge)[list(ODD_IN_X)]).sum() for ridge in (0.0, 0.1, 1.0, 10.0)]
-    assert strengths == sorted(strengths, reverse=True)

@@ -255,7 +255,7 @@ def test_a_rerun_skips_and_a_changed_setting_redoes(heads, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in (out / "ann").iterdir()} == before
     assert run(out, heads / "ann", *quickest, "threads=1") == 0  # no result depends on it
     assert status_of(out) == {"ann": "skipped"}
-    for changed in (["completion.ridge=0.05"], ["seed=3"]):
+    for changed in (["completion.light_spread=0.1"], ["seed=3"]):
         assert run(out, heads / "ann", *quickest, *changed) == 0
         assert status_of(out) == {"ann": "done"}
         assert run(out, heads / "ann", *quickest, *changed) == 0

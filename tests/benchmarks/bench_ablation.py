@@ -70,10 +70,10 @@ VARIANTS = {
     "completion": {
         "smooth_fill": "completion.method=smooth",
         "not_relit": "completion.relight=false",
-        "ridge_0.003": "completion.ridge=0.003",
-        "ridge_0.05": "completion.ridge=0.05",
+        "light_spread_0.1": "completion.light_spread=0.1",
+        "light_spread_0.4": "completion.light_spread=0.4",
         "border_decay_20": "completion.border_decay=20",
-        "border_decay_400": "completion.border_decay=400",
+        "border_decay_100": "completion.border_decay=100",
     },
 }
 
