@@ -109,7 +109,7 @@ def refine_texture(
         else:
             parameters = TexelParameters(texture, seen, mask, settings.learning_rate, settings)
         for scale, size in zip(settings.scales, sizes, strict=True):
-            f = 1 / scale if settings.scale_weights else 1.0
+            f = 1 / scale
             a, b, g = content_weight * f, settings.style_weight * f, rendering_weight * f
             target = target_at[size]
             comparison = _prepare(features, texture, style, seen, mask, size, settings, generator, notes)
@@ -220,7 +220,7 @@ def _compare(
     if settings.content_weight > 0:
         terms["content"] = losses.self_similarity_loss(result, comparison.content[chosen])
     if settings.style_weight > 0:
-        terms["relaxed_emd"] = losses.relaxed_emd(result, comparison.style, settings.two_sided_remd)
+        terms["relaxed_emd"] = losses.relaxed_emd(result, comparison.style)
         terms["moments"] = zero
         if settings.moment_weight > 0:
             terms["moments"] = losses.moment_distance(losses.moments(result), comparison.style_moments)

@@ -70,7 +70,6 @@ class RefineSettings:
     rendering_weight: float = setting(20.0, "Weight g of the rendering loss, on colours of -1..1.", minimum=0.0)
     content_decay: float = setting(1.1, "The content weight is divided by this after each transfer.", above=0.0)
     rendering_growth: float = setting(1.1, "The rendering weight is multiplied by this after each transfer.", above=0.0)
-    scale_weights: bool = setting(True, "Multiply all weights by f = 1 / scale, as the paper does.")
     style_region: str = setting(
         "unseen",
         "Texels that content and style may move: the unseen ones, fading out with confidence, or all (the paper).",
@@ -90,11 +89,6 @@ class RefineSettings:
     )
     result_samples: int = setting(
         1024, "Positions at which result, style and content are compared in each step. The paper: 2048.", minimum=2
-    )
-    two_sided_remd: bool = setting(
-        False,
-        "Relaxed earth mover's distance in both directions (STROTSS), which asks that all of the style appears "
-        "somewhere; one direction, as published, otherwise.",
     )
     content_noise: bool = setting(
         False,

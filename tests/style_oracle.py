@@ -30,11 +30,8 @@ def self_similarity_loss(result, content):
     return n * total / n**2
 
 
-def relaxed_emd(result, style, two_sided=False):
-    distances = cosine_distances(result, style)
-    forth = sum(min(row) for row in distances) / len(result)
-    back = sum(min(column) for column in distances.T) / len(style)
-    return max(forth, back) if two_sided else forth
+def relaxed_emd(result, style):
+    return sum(min(row) for row in cosine_distances(result, style)) / len(result)
 
 
 def moment_loss(result, style):

@@ -58,9 +58,9 @@ PUBLISHED = {
     "features": "vgg16", "transfers": 5, "scales": [0.5, 1.0], "iterations": 150, "rendering_iterations": 0,
     "parameters": "pyramid", "pyramid_depth": 5, "optimiser": "sgd", "learning_rate": 0.3, "decay_learning_rate": False,
     "momentum": 0.9, "content_weight": 8.0, "style_weight": 1.7, "rendering_weight": 20.0, "moment_weight": 1.0,
-    "content_decay": 1.1, "rendering_growth": 1.1, "scale_weights": True, "style_region": "all", "style_draws": 5,
+    "content_decay": 1.1, "rendering_growth": 1.1, "style_region": "all", "style_draws": 5,
     "style_samples": 1000, "result_samples": 2048, "mirrored_style": True, "style_from_seen": False,
-    "two_sided_remd": False, "content_noise": False, "stretch_between_transfers": False,
+    "content_noise": False, "stretch_between_transfers": False,
 }  # fmt: skip
 
 

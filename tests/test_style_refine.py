@@ -197,7 +197,7 @@ def test_vgg16_features(problem, tmp_path):
     torch.save(state, tmp_path / "vgg16.pth")
     with pytest.warns(UserWarning, match="397923af"):
         features = VGG16Hypercolumns(tmp_path / "vgg16.pth")
-    settings = dataclasses.replace(QUICK, iterations=2, style_samples=50, result_samples=40, two_sided_remd=True)
+    settings = dataclasses.replace(QUICK, iterations=2, style_samples=50, result_samples=40)
     settings = dataclasses.replace(settings, moment_weight=1.0)
     poisoned = torch.where(problem.seen > 0.99, problem.style, torch.nan)
     refined = refine(problem, features, settings, style=poisoned)

@@ -45,7 +45,6 @@ def published_texture(reconstruction, textures, config, features, device):
     settings = replace(
         config.refine, transfers=1, iterations=STEPS, rendering_iterations=0, parameters="pyramid", optimiser="sgd",
         learning_rate=LEARNING_RATE, decay_learning_rate=False, moment_weight=1.0, style_region="all", mirrored_style=True,
-        two_sided_remd=False,
     )  # fmt: skip
     as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
     generator = torch.Generator(device="cpu").manual_seed(config.seed)

@@ -34,7 +34,6 @@ VARIANTS = {
         "patches_content_only": f"{STYLE} refine.style_weight=0",
         "patches_style_only": f"{STYLE} refine.content_weight=0",
         "patches_moments": f"{STYLE} refine.moment_weight=1",
-        "patches_two_sided": f"{STYLE} refine.two_sided_remd=true",
         "patches_mirrored": f"{STYLE} refine.mirrored_style=true",
         "patches_from_all": f"{STYLE} refine.style_from_seen=false",
         "patches_region_all": f"{STYLE} refine.style_region=all",
@@ -50,7 +49,6 @@ VARIANTS = {
         "patches_two_transfers": f"{STYLE} refine.transfers=2",
         "patches_constant_rate": f"{STYLE} refine.decay_learning_rate=false",
         "patches_pyramid": f"{STYLE} refine.parameters=pyramid",
-        "patches_unscaled_weights": f"{STYLE} refine.scale_weights=false",
         "last_steps_0": "refine.rendering_iterations=0",
         "last_steps_60": "refine.rendering_iterations=60",
         "last_step_2e-3": "refine.rendering_step=2e-3",
@@ -67,8 +65,13 @@ VARIANTS = {
         "erosion_0": "unwrap.erosion=0",
         "erosion_5": "unwrap.erosion=5",
     },
-    "completion": {
+    # What style does to an initial texture that needs it: one without detail.
+    "poor_content": {
         "smooth_fill": "completion.method=smooth",
+        "smooth_fill_patches": f"completion.method=smooth {STYLE}",
+        "smooth_fill_patches_4e-3": f"completion.method=smooth {STYLE} refine.style_step=4e-3",
+    },
+    "completion": {
         "not_relit": "completion.relight=false",
         "light_spread_0.1": "completion.light_spread=0.1",
         "light_spread_0.4": "completion.light_spread=0.4",
