@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmarks.bench_geometry import COSINES, point_errors
 from synthetic_faces import albedo, head, head_normals, lit, photograph
 
 from pipeline.evaluation import defects, statistics
@@ -237,3 +238,15 @@ def test_slivers_are_no_picture(tmp_path):
     assert len(left_out) == 1 and left_out[0].startswith("ann yaw-75: shows")
     assert not (tasks[0].place / "truth.png").exists()
     assert "finished before" in run_view(tasks[0])[0]
+
+
+def test_point_errors_of_a_found_mesh():
+    known = turned(synthetic(), 30, SIZE)
+    camera = known.camera
+    assert np.allclose(point_errors(known, known, (0, 0)), 0)
+    # The found photo is a part of the known one: the same mesh, seen by the cropped camera.
+    cropped = replace(known, camera=camera.cropped(11, 7, SIZE - 20, SIZE - 20))
+    assert np.allclose(point_errors(known, cropped, (11, 7)), 0)
+    moved = replace(known, camera=replace(camera, cx=camera.cx + 3, cy=camera.cy - 4))
+    height = np.ptp(camera.project(known.mesh.vertices)[:, 1])
+    assert point_errors(known, moved, (0, 0)) == pytest.approx([500 / height] * len(COSINES))
