@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 
+from pipeline import refinement
 from pipeline.choices import choose_device
 from pipeline.config import fingerprint
 from pipeline.evaluation import measures, methods, perceptual
@@ -225,7 +226,7 @@ def _marks(task, method):
     """Fingerprints of a method's texture, and of its scores."""
     scoring = task.scoring
     files = list(input_files(task.folder))
-    what = f"{method.kind} {fingerprint(method.config)} {methods.VERSION} {scoring.size} {task.view}"
+    what = f"{method.kind} {fingerprint(method.config)} {methods.VERSION} {refinement.VERSION} {scoring.size} {task.view}"
     try:
         if method.kind == "textures":
             files.append(methods.finished_texture(method.folder, task.texture_name))
