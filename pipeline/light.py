@@ -28,9 +28,9 @@ def light_difference(colours, seen, mask, normals, spread):
 
     Log colour = symmetric albedo + light + noise, each a Gaussian prior: the albedo a Matern field over the texture, equal on
     both halves, the light second-order spherical harmonics of the normal. The three harmonics that are odd in x are
-    estimated by generalised least squares, reweighted (Cauchy) against what is not lit skin. So pairs of places that are
-    both seen count by what differs between them, and a red cheek or a dark brow, many texels of one opinion, counts
-    about as one. Zero where nothing is seen.
+    estimated by generalised least squares (as in universal kriging), reweighted (Cauchy) against what is not lit skin. So
+    pairs of places that are both seen count by what differs between them, and a red cheek or a dark brow, many texels of
+    one opinion, counts about as one. Zero where nothing is seen.
     """
     height, width = mask.shape
     shape = [max(round(GRID * side / max(height, width)), 1) for side in (height, width)]
