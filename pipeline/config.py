@@ -236,6 +236,16 @@ class Config:
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
+    def refine_schedule(self, has_features: bool, has_content: bool) -> RefineSettings:
+        """The settings `refine` as they are run. has_content: the initial texture was made elsewhere.
+
+        After the fit seen texels are at the photo already: without features and with our own completion, what is left for
+        the rendering loss is the half-seen border, which the last steps see to.
+        """
+        if has_features or has_content or not self.unwrap.fit_iterations:
+            return self.refine
+        return dataclasses.replace(self.refine, transfers=1, iterations=0)
+
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 

@@ -22,14 +22,12 @@ def refinement_seconds(config, features, device):
     if device.type != "cpu":
         return None
     texels = config.texture_size**2 / MEGATEXEL
-    cost, refine = _SECONDS[features], config.refine
-    fit = config.unwrap.fit_iterations
-    # Without features nothing but the last steps follows the fit, unless the initial texture is given.
-    with_features = 0 if features == "none" and fit and not config.content else refine.transfers * refine.iterations
+    cost, refine = _SECONDS[features], config.refine_schedule(features != "none", bool(config.content))
+    steps = refine.transfers * refine.iterations
     seconds = cost["fixed"] + cost["once"] * texels
-    seconds += sum(with_features * (cost["step"] + cost["step_texels"] * texels * scale**2) for scale in refine.scales)
+    seconds += sum(steps * (cost["step"] + cost["step_texels"] * texels * scale**2) for scale in refine.scales)
     plain = _SECONDS["none"]
-    return seconds + (fit + refine.rendering_iterations) * (plain["step"] + plain["step_texels"] * texels)
+    return seconds + (config.unwrap.fit_iterations + refine.rendering_iterations) * (plain["step"] + plain["step_texels"] * texels)
 
 
 class Forecast:

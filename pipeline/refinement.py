@@ -180,6 +180,22 @@ def seen_share(lookup, seen):
     return np.clip(lookup.matrix @ seen.reshape(-1).astype(np.float32), 0, 1)
 
 
+def surely_shown(lookup, seen):
+    """Pixels [H, W] bool of the look-up's image that show seen texels and nothing else. seen: as in `seen_share`."""
+    shown = np.zeros(lookup.height * lookup.width, bool)
+    inside = (seen_share(lookup, seen) > SEEN) & inside_silhouette(lookup, 0.0)
+    shown[lookup.pixels.numpy()[inside]] = True
+    return shown.reshape(lookup.height, lookup.width)
+
+
+def rendered_over(lookup, texture, photo):
+    """Rendering [H, W, 3] of a texture [h, w, 3], 0..1, over a photo of the look-up's image size, 0..1."""
+    overlay = photo.reshape(-1, 3).copy()
+    pixels, coverage = lookup.pixels.numpy(), lookup.coverage.numpy()[:, None]
+    overlay[pixels] += coverage * (lookup.matrix @ texture.reshape(-1, 3) - overlay[pixels])
+    return overlay.reshape(photo.shape)
+
+
 def inside_silhouette(lookup, erosion):
     """Which covered pixels [N] bool lie inside the silhouette, eroded by a share of the image's longer side."""
     pixels = lookup.pixels.numpy()
@@ -199,10 +215,7 @@ def refine_prepared(textures, config, features, steps=None):
 
     Returns the texture [H, W, 3] float32, 0..1, continued past the islands, and style_transfer's RefinedTexture.
     """
-    settings = config.refine
-    if features is None and config.unwrap.fit_iterations and "given" not in textures.provenance:
-        # Seen texels are at the photo already: what is left for the rendering loss is the half-seen border.
-        settings = replace(settings, transfers=1, iterations=0)
+    settings = config.refine_schedule(features is not None, "given" in textures.provenance)
     result = _refined(
         textures.initial, textures.sampled, textures.visibility, textures.mask, textures.goal, textures.renderings,
         features, settings, config.seed, steps,
@@ -301,12 +314,6 @@ def measure(reconstruction, textures, texture):
     size = texture.shape[0]
     photo = as_float(reconstruction.photo)
     lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
-    colours = lookup.matrix @ as_float(texture.reshape(-1, 3))
-    inside = (seen_share(lookup, textures.visibility) > SEEN) & inside_silhouette(lookup, 0.0)
-    pixels, coverage = lookup.pixels.numpy(), lookup.coverage.numpy()[:, None]
-    overlay, region = photo.reshape(-1, 3).copy(), np.zeros(photo.shape[0] * photo.shape[1], bool)
-    overlay[pixels] += coverage * (colours - overlay[pixels])
-    region[pixels] = inside
-    overlay = overlay.reshape(photo.shape)
-    scores = rendering_scores(overlay, photo, region.reshape(photo.shape[:2]))
+    overlay, region = rendered_over(lookup, as_float(texture), photo), surely_shown(lookup, textures.visibility)
+    scores = rendering_scores(overlay, photo, region)
     return {"rendering": {**scores, "pixels": int(region.sum())}}, overlay, photo

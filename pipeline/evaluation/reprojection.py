@@ -14,7 +14,7 @@ import torch
 from pipeline.config import Config
 from pipeline.photos import as_bytes
 from pipeline.reconstruction_folder import Reconstruction
-from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share, unwrap_photo
+from pipeline.refinement import SEEN, prepare, surely_shown, unwrap_photo
 from renderer.camera import Camera
 from renderer.lookup import TextureLookup, build_lookup
 from renderer.mesh import Mesh
@@ -121,11 +121,7 @@ def regions(reconstruction, truth):
 def viewpoint(reconstruction, truth):
     """Viewpoint of a turned head."""
     lookup = build_lookup(reconstruction.mesh, reconstruction.camera, *truth.mask.shape)
-    camera = reconstruction.camera
-    shown = np.zeros(camera.height * camera.width, bool)
-    inside = (seen_share(lookup, truth.known) > SEEN) & inside_silhouette(lookup, 0.0)
-    shown[lookup.pixels.numpy()[inside]] = True
-    return Viewpoint(reconstruction, lookup, shown.reshape(camera.height, camera.width))
+    return Viewpoint(reconstruction, lookup, surely_shown(lookup, truth.known))
 
 
 def at_size(texture, size):

@@ -44,7 +44,7 @@ from pipeline.reconstruction_folder import (
     load_reconstruction,
     save_reconstruction,
 )
-from pipeline.refinement import SEEN, inside_silhouette, prepare, seen_share, unwrap_photo
+from pipeline.refinement import prepare, rendered_over, surely_shown, unwrap_photo
 from pipeline.run_folder import InputFileError, results_fingerprint, write_image, write_json
 from renderer.lookup import build_lookup
 
@@ -328,22 +328,14 @@ class _PhotoCase:
         self.reconstruction, self._task, self._points = reconstruction, task, points
         size = task.scoring.size
         unwrapped = unwrap_photo(reconstruction, standard(size))
-        lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
-        photo = as_float(reconstruction.photo)
-        shown = np.zeros(photo.shape[0] * photo.shape[1], bool)
-        inside = (seen_share(lookup, unwrapped.visibility) > SEEN) & inside_silhouette(lookup, 0.0)
-        shown[lookup.pixels.numpy()[inside]] = True
-        self._lookup, self._photo, self._shown = lookup, photo, shown.reshape(photo.shape[:2])
+        self._lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
+        self._photo, self._shown = as_float(reconstruction.photo), surely_shown(self._lookup, unwrapped.visibility)
         self._mask = unwrapped.geometry.mask
         path = _truth_path(task.scoring.truth, task.stem)
         self._truth = None if path is None else content_as_texture(read_photo(path), size)
 
     def scores(self, texture):
-        overlay = self._photo.reshape(-1, 3).copy()
-        colours = self._lookup.matrix @ texture.reshape(-1, 3)
-        pixels, coverage = self._lookup.pixels.numpy(), self._lookup.coverage.numpy()[:, None]
-        overlay[pixels] += coverage * (colours - overlay[pixels])
-        overlay = overlay.reshape(self._photo.shape)
+        overlay = rendered_over(self._lookup, texture, self._photo)
         scores = _picture_scores(
             PHOTO, overlay, self._photo, self._shown, self._points, self.reconstruction, self._task.scoring
         )
