@@ -25,10 +25,8 @@ function scoresPanel(photo) {
         )
       : null;
   });
-  return make(
-    "section",
-    { class: "panel" },
-    make("h2", {}, "Scores"),
+  return panel(
+    "Scores",
     make(
       "p",
       { class: "quiet" },
@@ -82,11 +80,7 @@ function lossesPanel(detail) {
   const names = [...new Set(curve.flatMap(Object.keys))].filter(
     (name) => !["stage", "transfer", "scale", "step"].includes(name) && curve.some((entry) => entry[name] > 0),
   );
-  const panel = make("section", { class: "panel" }, make("h2", {}, "Losses"));
-  if (curve.length < 2 || !names.length) {
-    panel.append(make("p", { class: "quiet" }, "No losses were recorded."));
-    return panel;
-  }
+  if (curve.length < 2 || !names.length) return panel("Losses", make("p", { class: "quiet" }, "No losses were recorded."));
   const values = curve.flatMap((entry) => names.map((name) => entry[name])).filter((value) => value > 0);
   const [low, high] = [Math.floor(Math.log10(Math.min(...values))), Math.ceil(Math.log10(Math.max(...values)))];
   const steps = curve.map((entry) => entry.step);
@@ -131,7 +125,8 @@ function lossesPanel(detail) {
       return `${name.replaceAll("_", " ")} from ${own[0].toPrecision(2)} to ${own[own.length - 1].toPrecision(2)}`;
     })
     .join("; ");
-  panel.append(
+  return panel(
+    "Losses",
     make(
       "svg",
       {
@@ -159,17 +154,15 @@ function lossesPanel(detail) {
       ),
     ),
     make("p", { class: "quiet" }, "Unweighted but for the total; a dashed line where the size changes, or the terms."),
+    detail.notes?.length
+      ? folded(
+          "Notes of the run",
+          make(
+            "ul",
+            {},
+            detail.notes.map((note) => make("li", {}, note)),
+          ),
+        )
+      : null,
   );
-  if (detail.notes?.length)
-    panel.append(
-      folded(
-        "Notes of the run",
-        make(
-          "ul",
-          {},
-          detail.notes.map((note) => make("li", {}, note)),
-        ),
-      ),
-    );
-  return panel;
 }

@@ -92,6 +92,18 @@ function assets() {
   );
 }
 
+const panel = (title, ...content) => make("section", { class: "panel" }, make("h2", {}, title), ...content);
+
+// Names and what they stand for, as far as it is known: [[name, value], ...].
+const pairs = (entries) =>
+  make(
+    "dl",
+    { class: "pairs" },
+    entries
+      .filter(([, value]) => value)
+      .map(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value).replace(/^(features|renderer): /, ""))]),
+  );
+
 const folded = (title, ...content) => make("details", {}, make("summary", {}, title), ...content);
 
 function command(text) {

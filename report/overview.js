@@ -213,26 +213,15 @@ function aboutRun() {
   const packages = Object.entries(software.packages || {}).map(
     ([name, version]) => `${name} ${version ?? "not installed"}`,
   );
-  return make(
-    "section",
-    { class: "panel" },
-    make("h2", {}, "This run"),
+  return panel(
+    "This run",
     command(run.command),
-    make(
-      "dl",
-      { class: "pairs" },
-      [
-        ["Features", run.features],
-        ["Renderer", run.renderer],
-        ["Python", software.python],
-        ["System", software.platform],
-      ]
-        .filter(([, value]) => value)
-        .map(([name, value]) => [
-          make("dt", {}, name),
-          make("dd", {}, String(value).replace(/^(features|renderer): /, "")),
-        ]),
-    ),
+    pairs([
+      ["Features", run.features],
+      ["Renderer", run.renderer],
+      ["Python", software.python],
+      ["System", software.platform],
+    ]),
     folded("Settings", make("pre", { tabindex: "0" }, run.settings || "not known")),
     folded("Assets and licences", assets()),
     folded("Versions of packages", make("p", {}, packages.join(", "))),

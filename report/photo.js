@@ -114,10 +114,8 @@ function headPanel(photo, detail) {
       },
       label,
     );
-  return make(
-    "section",
-    { class: "panel" },
-    make("h2", {}, "The head"),
+  return panel(
+    "The head",
     make(
       "div",
       { id: "viewer" },
@@ -215,7 +213,7 @@ function startViewer(detail) {
 }
 
 function comparePanel(photo, images) {
-  const pairs = [
+  const choices = [
     ["Photo and rendering", ["photo", "Photo"], ["rendering", "Rendering over the photo"]],
     ["Initial and refined", ["initial", "Initial texture"], ["refined", "Refined texture"]],
   ].filter(([, before, after]) => images[before[0]] && images[after[0]]);
@@ -249,7 +247,7 @@ function comparePanel(photo, images) {
     slide(50);
     place.replaceChildren(frame);
   };
-  const buttons = pairs.map((pair, number) =>
+  const buttons = choices.map((pair, number) =>
     make(
       "button",
       {
@@ -263,11 +261,9 @@ function comparePanel(photo, images) {
       pair[0],
     ),
   );
-  show(pairs[0]);
-  return make(
-    "section",
-    { class: "panel" },
-    make("h2", {}, "Before and after"),
+  show(choices[0]);
+  return panel(
+    "Before and after",
     make(
       "div",
       { class: "controls first" },
@@ -303,7 +299,7 @@ function texturesPanel(photo, detail) {
         make("figcaption", {}, make("b", {}, title), ` ${text}`, name === "provenance" ? legend(detail.shares) : null),
       );
     });
-  return make("section", { class: "panel" }, make("h2", {}, "Textures"), make("div", { class: "textures" }, figures));
+  return panel("Textures", make("div", { class: "textures" }, figures));
 }
 
 function legend(shares) {
@@ -322,10 +318,8 @@ function legend(shares) {
 
 function repeatPanel(photo, detail) {
   const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
-  return make(
-    "section",
-    { class: "panel" },
-    make("h2", {}, "Files, and how to make them again"),
+  return panel(
+    "Files, and how to make them again",
     make(
       "ul",
       { class: "files" },
@@ -348,16 +342,10 @@ function repeatPanel(photo, detail) {
     ),
     make("h3", {}, "Command"),
     command(detail.command),
-    make(
-      "dl",
-      { class: "pairs" },
-      [
-        ["Seed", /^seed: (.*)$/m.exec(detail.settings)?.[1]],
-        ["Features", detail.features],
-      ]
-        .filter(([, value]) => value)
-        .map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
-    ),
+    pairs([
+      ["Seed", /^seed: (.*)$/m.exec(detail.settings)?.[1]],
+      ["Features", detail.features],
+    ]),
     folded("All settings", make("pre", { tabindex: "0" }, detail.settings || "not known")),
     folded("Assets and licences", assets()),
   );

@@ -7,7 +7,7 @@ from external.face_mesh.template import load_template
 from pipeline.photos import as_bytes
 from renderer.light import spherical_harmonics
 from renderer.render import render
-from renderer.visibility import outward_sign, texel_geometry
+from renderer.visibility import outward_sign, texel_geometry, visibility
 
 SKIN = np.array([0.50, 0.37, 0.31])
 BACKGROUND = (0.25, 0.35, 0.30)
@@ -62,6 +62,14 @@ def head_normals(found: Reconstruction, size: int) -> tuple[np.ndarray, np.ndarr
     geometry = texel_geometry(found.mesh, size, size)
     sign = outward_sign(geometry, found.mesh, found.camera)
     return sign * geometry.normals @ found.head_to_camera[:3, :3], geometry.mask
+
+
+def seen_head(yaw: float, size: int, subdivisions: int) -> tuple[Reconstruction, np.ndarray, np.ndarray, np.ndarray]:
+    """A head in a photo of 420 x 400 px; how well it is seen [size, size], 0..1, the islands' mask, and head_normals."""
+    found = head(yaw, subdivisions=subdivisions, width=420, height=400, eye_distance=130.0)
+    normals, mask = head_normals(found, size)
+    geometry = texel_geometry(found.mesh, size, size)
+    return found, visibility(geometry, found.mesh, found.camera, 0.45, 0.25) * mask, mask, normals
 
 
 def lit(colours: np.ndarray, normals: np.ndarray, odd=0.35) -> np.ndarray:

@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthetic_faces import albedo, head, head_normals, lit, photograph, texel_grid
+from synthetic_faces import albedo, lit, photograph, seen_head, texel_grid
 
 from pipeline.completion import complete
 from pipeline.config import CompletionSettings, load_config
 from pipeline.reconstruction_folder import Reconstruction
 from pipeline.refinement import prepare
-from renderer.visibility import texel_geometry, visibility
 
 SIZE = 256
 SETTINGS = CompletionSettings()
@@ -45,10 +44,7 @@ class Truth:
 
 
 def truth_of(yaw, odd, contrast=0.4, texture=None):
-    found = head(yaw, subdivisions=2, width=420, height=400, eye_distance=130.0)
-    normals, mask = head_normals(found, SIZE)
-    geometry = texel_geometry(found.mesh, SIZE, SIZE)
-    seen = visibility(geometry, found.mesh, found.camera, 0.45, 0.25) * mask
+    found, seen, mask, normals = seen_head(yaw, SIZE, subdivisions=2)
     texture = lit(albedo(SIZE, contrast) if texture is None else texture, normals, odd) if odd is not None else texture
     return Truth(np.where(mask[..., None], texture, 0).astype(np.float32), seen, mask, normals, found)
 

@@ -5,28 +5,23 @@ import functools
 import cv2
 import numpy as np
 import pytest
-from synthetic_faces import albedo, head, head_normals, lit, texel_grid
+import synthetic_faces
+from synthetic_faces import albedo, lit, texel_grid
 
 from pipeline.light import OPPONENT, light_difference
 from renderer.light import ODD_IN_X, fit_light, spherical_harmonics
-from renderer.visibility import texel_geometry, visibility
 
 SIZE = 200
 SPREAD = 0.2
 
 
-@functools.cache
-def seen_head(yaw):
-    found = head(yaw, subdivisions=1, width=420, height=400, eye_distance=130.0)
-    normals, mask = head_normals(found, SIZE)
-    geometry = texel_geometry(found.mesh, SIZE, SIZE)
-    seen = (visibility(geometry, found.mesh, found.camera, 0.45, 0.25) > 0.99) & mask
-    return seen, mask, normals
+seen_head = functools.cache(synthetic_faces.seen_head)
 
 
 def scene(odd, yaw=40):
     """Log colours, what is seen, the islands, normals, and the true difference of log light."""
-    seen, mask, normals = seen_head(yaw)
+    _, confidence, mask, normals = seen_head(yaw, SIZE, subdivisions=1)
+    seen = confidence > 0.99
     colours = albedo(SIZE)
     texture = np.log(lit(colours, normals, odd) + 1e-3)
     truth = np.log(lit(np.full_like(colours, 0.3), normals, odd)) - np.log(lit(np.full_like(colours, 0.3), normals, -odd))
