@@ -20,17 +20,17 @@ from pathlib import Path
 # Before torch is loaded: threads that spin while they wait make a run three times slower on a machine with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from pipeline.arguments import ALL_DONE, SOME_FAILED, run_main
-from pipeline.config import ConfigError
-from pipeline.evaluation.arguments import parse
-from pipeline.progress import Progress
-from pipeline.run_folder import RunFolder
+from evaluation.options import parse
+from pipeline.runs.progress import Progress
+from pipeline.runs.run_folder import RunFolder
+from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, run_main
+from pipeline.settings.errors import ConfigError
 
 
 def main(argv):
     arguments = parse(argv)
-    from pipeline.evaluation import work  # torch takes a second; wrong use should not wait for it
-    from pipeline.evaluation.methods import features_of
+    from evaluation import work  # torch takes a second; wrong use should not wait for it
+    from evaluation.methods import features_of
 
     methods = work.make_methods(arguments)
     names = [method.name for method in methods]
@@ -76,8 +76,8 @@ def main(argv):
 
 def write_all(arguments, tasks, names, about):
     """Tables and pictures from the records on disk. Returns the summary."""
-    from pipeline.evaluation import pictures, tables
-    from pipeline.evaluation.views import read_records
+    from evaluation import pictures, tables
+    from evaluation.views import read_records
 
     out, (records, views_left_out) = arguments.out, read_records(tasks)
     about["left_out"] += views_left_out

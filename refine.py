@@ -7,76 +7,118 @@ reconstruction folders given themselves (mesh.obj, camera.json, photo.png).
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 # Before torch is loaded: threads that spin while they wait make a run three times slower on a machine with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, Arguments, parse, run_main, user_errors
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C while modules are loaded
+    with user_errors():
+        parse(sys.argv[1:], __doc__)  # wrong use is reported before torch is loaded, which takes seconds
 
-from pipeline.arguments import ALL_DONE, SOME_FAILED, parse, run_main
-from pipeline.config import to_yaml
-from pipeline.progress import Progress, printable
-from pipeline.run_folder import RunFolder
+from pipeline.reconstruction.folder import Reconstruction, load_reconstruction
+from pipeline.reconstruction.images import as_bytes
+from pipeline.reconstruction.photos import resolve_inputs
+from pipeline.runs.backends import Backends, choose_backends, choose_jobs, seconds_each
+from pipeline.runs.jobs import Died, run_tasks, threads_each
+from pipeline.runs.manifest import Outcome
+from pipeline.runs.run_folder import RunFolder
+from pipeline.runs.stage import Stage, failure
+from pipeline.settings.loading import to_yaml
+from pipeline.texture import results
+from pipeline.texture.comparison import PhotoComparison
+from pipeline.texture.content import ContentImages, read_content
+from pipeline.texture.initial import complete_texture
+from pipeline.texture.refined import refine
+from pipeline.texture.sampled import fit_to_photo, unwrap_photo
+from pipeline.texture.tasks import Task, plan
+from report.page import report_or_reason
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+    """Refine every face that a command line names; returns the exit code."""
     arguments = parse(argv, __doc__)
     config = arguments.config
-    from pipeline import choices, inputs  # torch takes a second; wrong use should not wait for it
-    from pipeline.costs import Forecast, memory_each, refinement_seconds
-    from pipeline.processes import threads_each
-    from pipeline.refiner import Refiner, Task
-    from pipeline.requirements import require_assets
-
-    require_assets(config, reconstructing=False, may_fetch=not arguments.dry_run)
-    refiner = Refiner(arguments.out, config, arguments.command, config.threads)
-    device, features, renderer = refiner.device, refiner.features, refiner.renderer
-    faces = inputs.faces_meant(arguments)
+    backends = choose_backends(config, may_fetch=not arguments.dry_run)
+    content = ContentImages(config.content)
+    subjects = resolve_inputs(arguments)
+    line = f"refine: {len(subjects)} faces on {backends}"
     if arguments.dry_run:
-        print(to_yaml(config), end="")
-        print(f"refine: {len(faces)} faces on {device}, {features.why}, {renderer.why}")
-        for face in faces:
-            print(printable(f"  {face.folder} -> {arguments.out / face.name}"))
+        print(to_yaml(config) + line, *(f"  {subject.folder} -> {arguments.out / subject.name}" for subject in subjects), sep="\n")
         return ALL_DONE
-
-    from report.page import report_or_reason
-
-    with RunFolder(arguments.out) as run, Progress("refine", len(faces)) as progress:
-        run.start(
-            "refinement",
-            [face.name for face in faces],
-            config_name=arguments.config_name,
-            config_yaml=to_yaml(config),
-            seed=config.seed,
-            device=choices.device_name(device),
-            assets=features.assets + renderer.assets + choices.evaluation_assets(config) + refiner.content.assets(),
-            command=arguments.command,
-        )
-        run.manifest |= {"features": features.why, "renderer": renderer.why}
-        progress.line(f"refine: {len(faces)} faces on {device}, {features.why}, {renderer.why}")
-        failed = 0
-        prepared = [(face, refiner.prepare(face)) for face in faces]
-        run.record_skipped([face.name for face, found in prepared if getattr(found, "status", "") == "skipped"])
-        for face, found in prepared:
-            if isinstance(found, Task):
-                continue
-            if found.status == "failed":
-                failed += 1
-                run.record(face.name, "failed", message=found.message)
-            progress.photo_done(f"{face.name}: {found.line}")
-        tasks = [found for _, found in prepared if isinstance(found, Task)]
-        jobs = choices.choose_jobs(config.jobs, device, len(tasks), memory_each(config, features.kind))
-        forecast = Forecast(len(tasks), jobs, refinement_seconds(config, features.kind, device))
-        progress.line(forecast.before())
-        for task, outcome in refiner.all(tasks, jobs, config.threads or threads_each(jobs), progress.within):
-            failed += outcome.status == "failed"
-            run.record(task.face.name, outcome.status, message=outcome.message, seconds=outcome.seconds)
-            progress.photo_done(f"{task.face.name}: {outcome.line}")
-            progress.line(forecast.after(outcome.seconds))
-        run.write_summary()
+    with Stage("refinement", arguments, [subject.name for subject in subjects]) as stage:
+        stage.start(backends.device_name, backends.assets + content.assets(), backends.notes, line)
+        planned = [plan(subject, arguments, backends, content) for subject in subjects]
+        stage.record_all([found for found in planned if isinstance(found, Outcome)])
+        tasks = [found for found in planned if isinstance(found, Task)]
+        jobs = choose_jobs(config, backends, len(tasks))
+        stage.forecast(len(tasks), jobs, seconds_each(config, backends))
+        refiner = partial(Refiner, arguments, config.threads or threads_each(jobs))
+        for task, outcome in run_tasks(refiner, tasks, jobs, stage.within):
+            stage.record(failure(task.name, outcome) if isinstance(outcome, Died) else outcome)
     print(report_or_reason(arguments.out))
-    return SOME_FAILED if failed else ALL_DONE
+    return SOME_FAILED if stage.failed else ALL_DONE
+
+
+class Refiner:
+    """Refines single faces into OUT: in the main process, which holds OUT's lock, or in workers."""
+
+    def __init__(self, arguments: Arguments, threads: int):
+        self._arguments, self._run = arguments, RunFolder(arguments.out)
+        self._backends = choose_backends(arguments.config, threads)
+
+    def __call__(self, task: Task, progress: Callable[[float, str], None] | None = None) -> Outcome:
+        """Refine one face. A failure is an outcome, unless it would fail every face: then it is raised."""
+        started = time.perf_counter()
+        try:
+            reconstruction = load_reconstruction(task.reconstruction, self._arguments.config.limits)
+            with self._run.replaced_results(task.name) as folder:
+                metrics = refine_photo(folder, reconstruction, task, self._arguments, self._backends, progress)
+        except Exception as error:  # noqa: BLE001  whatever it is, the other faces go on
+            return failure(task.name, error, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        line = f"{results.summary(metrics)}, {seconds:.1f} s -> {self._run.results(task.name)}"
+        return Outcome(task.name, "done", line, seconds=seconds)
+
+
+def refine_photo(
+    folder: Path,
+    reconstruction: Reconstruction,
+    task: Task,
+    arguments: Arguments,
+    backends: Backends,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict:
+    """All results of one face, written into an empty folder. progress(share, text). Returns the metrics.
+
+    Raises UserError for what the user can change.
+    """
+    config = arguments.config
+    log = results.WorkLog(folder, config, progress)
+    with log.part("unwrap_and_complete", 0.0):
+        comparison = PhotoComparison(reconstruction, config.render, backends.device, backends.renderer.kind)
+        sampled = unwrap_photo(reconstruction, config)
+        sampled = fit_to_photo(sampled, comparison, config, log.steps("fit", 0.05, 0.25))
+        content = read_content(task.content, reconstruction, config.limits)
+        initial = complete_texture(sampled, reconstruction, content, config)
+    with log.part("refine", 0.3):
+        features = backends.features.extractor()
+        refined = refine(initial, sampled, comparison, features, config, log.steps("refine", 0.3, 0.5))
+    with log.part("write", 0.8):
+        texture = results.write_textures(folder, sampled, initial, refined)
+        head = results.export_head(folder, task.name, reconstruction, texture, sampled.outward)
+    with log.part("measure", 0.9):
+        scores, overlay = results.measure(reconstruction, sampled.visibility, texture, config.assets)
+        preview = results.write_pictures(folder, reconstruction, overlay, texture, head, config.output.preview_size)
+    log.images(as_bytes(initial.texture), texture, preview)
+    about = {"fingerprint": task.fingerprint, "features": backends.features.kind, "command": arguments.command}
+    return results.write_metrics(folder, scores, sampled, initial, refined, config, log, about)
 
 
 if __name__ == "__main__":

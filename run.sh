@@ -5,12 +5,12 @@
 #   ./run.sh --help | --list-configs
 #
 # The first start installs everything into .venv; without photos it runs on two sample faces. Then two stages run,
-# python -m pipeline.reconstruct and refine.py, with the same arguments. Exit code: 0 all done, 1 some photos failed,
+# python -m pipeline.reconstruction and refine.py, with the same arguments. Exit code: 0 all done, 1 some photos failed,
 # 2 wrong use or something missing.
 set -euo pipefail
 
 root="$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
-source "$root/pipeline/prepare.sh"
+source "$root/pipeline/runs/prepare.sh"
 
 only_informs=false
 for argument in "$@"; do
@@ -37,7 +37,7 @@ fi
 
 # TensorFlow would take all memory of a GPU, which only the refinement uses.
 status=0
-CUDA_VISIBLE_DEVICES="" "$python" -P -m pipeline.reconstruct "$@" || status=$?
+CUDA_VISIBLE_DEVICES="" "$python" -P -m pipeline.reconstruction "$@" || status=$?
 ((status <= 1)) || exit "$status"
 
 refine_status=0

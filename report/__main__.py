@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.arguments import ALL_DONE, Parser, run_main
+from pipeline.settings.command_line import ALL_DONE, Parser, run_main
 from report.collect import collect
 from report.figure import COLUMNS, DEFAULT_COLUMNS, DEFAULT_ROWS, DEFAULT_TILE, write_figure
 from report.page import EMBEDDED_PHOTOS, write_report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.run_folder import RunFolderError
+from pipeline.runs.files import RunFolderError
 
 # Numbers in metrics.json that say where or how, not how good or how long.
 _NO_FIGURES = ("losses.transfer", "losses.scale", "losses.step", "texture_size")

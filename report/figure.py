@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.photos import PhotoError, read_photo
-from pipeline.provenance import LEGEND
-from pipeline.run_folder import RunFolderError, write_image
+from pipeline.reconstruction.images import PhotoError, read_photo
+from pipeline.runs.files import RunFolderError, write_image
+from pipeline.texture.provenance import LEGEND
 from report.pictures import TILES, photo_and_rendering, tiles
 from report.side_by_side import photo_names
 

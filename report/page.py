@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from pipeline.photos import PhotoError, read_photo
-from pipeline.provenance import LEGEND
-from pipeline.run_folder import write_text
+from pipeline.reconstruction.images import PhotoError, read_photo
+from pipeline.runs.files import write_text
+from pipeline.texture.provenance import LEGEND
 from renderer.mesh import MeshError
 from report import pictures
 from report.collect import collect

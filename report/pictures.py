@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.photos import PhotoError, read_photo
+from pipeline.reconstruction.images import PhotoError, read_photo
 from renderer.mesh import joined_corners, load_mesh, vertex_normals
 
 TILES = ("photo", "rendering", "texture", "right", "left")  # of preview.png, from left to right

@@ -10,8 +10,8 @@ from html import escape
 
 import numpy as np
 
-from pipeline.photos import PhotoError
-from pipeline.run_folder import RunFolderError, write_text
+from pipeline.reconstruction.images import PhotoError
+from pipeline.runs.files import RunFolderError, write_text
 from report import pictures
 from report.page import address, document
 

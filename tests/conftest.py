@@ -22,6 +22,6 @@ def test_data() -> Path:
 @pytest.fixture
 def sample_photo() -> Path:
     """A face in the public domain from an installed package: scikit-image's astronaut, 512 x 512."""
-    from pipeline.photos import sample_photos
+    from pipeline.reconstruction.photos import sample_photos
 
     return sample_photos()[0].path

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from pipeline.processes import Died, in_processes
+from pipeline.runs.jobs import Died, in_processes
 
 KINDS = ("photo", "mesh", "camera", "config")
 LONGEST = 20  # seconds for an input
@@ -103,7 +103,7 @@ def valid_photos():
     """(ending, bytes): one face in every format that is read, and in the odd kinds of each."""
     from PIL import Image
 
-    from pipeline.photos import sample_photos
+    from pipeline.reconstruction.photos import sample_photos
 
     face = Image.open(sample_photos()[0].path).convert("RGB").crop((96, 0, 352, 256)).resize((150, 140))
     kinds = (
@@ -134,10 +134,10 @@ class Fuzzer:
 
         import refine
         from pipeline import reconstruct
-        from pipeline.config import ConfigError
-        from pipeline.photos import PhotoError
-        from pipeline.reconstruction_folder import save_reconstruction
-        from pipeline.run_folder import RunFolderError
+        from pipeline.reconstruction.folder import save_reconstruction
+        from pipeline.reconstruction.images import PhotoError
+        from pipeline.runs.files import RunFolderError
+        from pipeline.settings.errors import ConfigError
 
         self._place = place / str(os.getpid())
         self._place.mkdir()

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 root="$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
-source "$root/pipeline/prepare.sh"
+source "$root/pipeline/runs/prepare.sh"
 prepare
 
 export TF_CPP_MIN_LOG_LEVEL=3 GLOG_minloglevel=3

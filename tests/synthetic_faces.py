@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from external.face_mesh.reconstruction import Reconstruction, reconstruct
+from external.face_mesh.reconstruction import reconstruct
 from external.face_mesh.template import load_template
-from pipeline.photos import as_bytes
+from pipeline.reconstruction.folder import Reconstruction
+from pipeline.reconstruction.images import as_bytes
 from renderer.light import spherical_harmonics
 from renderer.render import render
 from renderer.visibility import outward_sign, texel_geometry, visibility

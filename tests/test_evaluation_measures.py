@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from pipeline.evaluation import measures
-from pipeline.evaluation.reprojection import Regions
-from pipeline.metrics import rendering_scores
+from evaluation import measures
+from evaluation.reprojection import Regions
+from pipeline.texture.scores import rendering_scores
 
 HEIGHT, WIDTH = 120, 152
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation import identity, perceptual
-from pipeline.photos import read_photo, sample_photos
+from evaluation import identity, perceptual
+from pipeline.reconstruction.images import read_photo
+from pipeline.reconstruction.photos import sample_photos
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import torch
 from benchmarks.bench_geometry import COSINES, point_errors
 from synthetic_faces import albedo, head, head_normals, lit, photograph
 
-from pipeline.evaluation import defects, statistics
-from pipeline.evaluation.identity import lifted
-from pipeline.evaluation.methods import baseline_methods, defect_methods, make_texture, mirror_fill, nearest_fill
-from pipeline.evaluation.published import published_texture, stretched, vertex_lookup
-from pipeline.evaluation.reprojection import (
+from evaluation import defects, statistics
+from evaluation.identity import lifted
+from evaluation.methods import baseline_methods, defect_methods, make_texture, mirror_fill, nearest_fill
+from evaluation.prepared import prepare
+from evaluation.published import published_texture, stretched, vertex_lookup
+from evaluation.reprojection import (
     at_size,
     make_truth,
     photographed,
@@ -23,10 +24,10 @@ from pipeline.evaluation.reprojection import (
     viewpoint,
     yaw_of,
 )
-from pipeline.evaluation.views import Scoring, Task, read_records, run_view, suits_reprojection
-from pipeline.photos import as_float, read_photo
-from pipeline.reconstruction_folder import Reconstruction, load_reconstruction, save_reconstruction
-from pipeline.refinement import prepare, unwrap_photo
+from evaluation.views import Scoring, Task, read_records, run_view, suits_reprojection
+from pipeline.reconstruction.folder import Reconstruction, load_reconstruction, save_reconstruction
+from pipeline.reconstruction.images import as_float, read_photo
+from pipeline.texture.sampled import unwrap_photo
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
@@ -165,7 +166,7 @@ def test_stretching():
 
 
 def test_the_published_choices_run(picture, monkeypatch):
-    from pipeline.evaluation import published
+    from evaluation import published
 
     monkeypatch.setattr(published, "STEPS", 2)
     monkeypatch.setattr(published, "TRANSFERS", 2)

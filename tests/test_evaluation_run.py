@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_pipeline_refine import synthetic_photo
+from test_refine import synthetic_photo
 
 import evaluate
-from pipeline.config import ConfigError
-from pipeline.evaluation import arguments
-from pipeline.photos import PhotoError, find_photos
-from pipeline.reconstruction_folder import load_reconstruction, save_reconstruction
-from pipeline.run_folder import write_image
+from evaluation import arguments
+from pipeline.reconstruction.folder import load_reconstruction, save_reconstruction
+from pipeline.reconstruction.images import PhotoError
+from pipeline.reconstruction.photos import find_photos
+from pipeline.runs.files import write_image
+from pipeline.settings.errors import ConfigError
 
 ROOT = Path(evaluate.__file__).resolve().parent
 QUICKEST = [

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from pipeline.evaluation import statistics, tables
-from pipeline.evaluation.statistics import Estimate, estimate, paired, verdict
-from pipeline.evaluation.views import PHOTO, Record
+from evaluation import statistics, tables
+from evaluation.statistics import Estimate, estimate, paired, verdict
+from evaluation.views import PHOTO, Record
 
 
 def record(photo, view, method, **scores):

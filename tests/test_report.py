@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from test_pipeline_reconstruction_folder import cube
 
-from pipeline.provenance import LEGEND
-from pipeline.run_folder import RunFolderError, write_image, write_json
+from pipeline.runs.files import RunFolderError, write_image, write_json
+from pipeline.texture.provenance import LEGEND
 from renderer.mesh import joined_corners, load_mesh, save_mesh, vertex_normals
 from report import pictures
 from report.__main__ import main

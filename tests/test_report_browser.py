@@ -14,8 +14,9 @@ from skimage.metrics import structural_similarity
 
 import refine
 from pipeline import reconstruct
-from pipeline.photos import as_float, sample_photos
-from pipeline.run_folder import write_image
+from pipeline.reconstruction.images import as_float
+from pipeline.reconstruction.photos import sample_photos
+from pipeline.runs.files import write_image
 from renderer.camera import Camera
 from renderer.mesh import Mesh, load_mesh
 from renderer.render import render

@@ -23,9 +23,9 @@ from fuzz_inputs import fuzz
 from PIL import Image
 from synthetic_faces import albedo, head, photograph
 
-from pipeline.photos import sample_photos
-from pipeline.reconstruction_folder import save_reconstruction
-from pipeline.run_folder import RESULTS, RunFolder, results_of
+from pipeline.reconstruction.folder import save_reconstruction
+from pipeline.reconstruction.photos import sample_photos
+from pipeline.runs.run_folder import RESULTS, RunFolder, results_of
 from refine import main as refine_main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ QUICKEST = [
 
 
 def program(*arguments, cwd, **more):
-    """A finished run of `refine.py` or `-m pipeline.reconstruct`."""
+    """A finished run of `refine.py` or `-m pipeline.reconstruction`."""
     command = [sys.executable, "-P", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment(), check=False, **more)
 
@@ -169,7 +169,7 @@ def photo_run(tmp_path_factory):
     (photos / "notes.md").write_text("no photo")
     before = everything_below(photos)
     stages = [
-        program("-m", "pipeline.reconstruct", photos, "-o", out, *QUICKEST, cwd=place),
+        program("-m", "pipeline.reconstruction", photos, "-o", out, *QUICKEST, cwd=place),
         refine(photos, "-o", out, "jobs=2", cwd=place),
     ]
     assert everything_below(photos) == before  # what the user had is as it was
@@ -368,7 +368,7 @@ def test_wrong_use(tmp_path, arguments, words):
     (tmp_path / "date.yaml").write_text("seed: 2024-99-99")
     (tmp_path / "object.yaml").write_text("seed: !!python/object/apply:os.system ['touch pwned']")
     before = set(everything_below(tmp_path))
-    finished = program("-m", "pipeline.reconstruct", *arguments, "-o", "out", cwd=tmp_path, timeout=60)
+    finished = program("-m", "pipeline.reconstruction", *arguments, "-o", "out", cwd=tmp_path, timeout=60)
     assert finished.returncode == 2 and finished.stdout == "" and is_one_line(finished.stderr, words)
     assert set(everything_below(tmp_path)) == before and not (tmp_path / "out").exists()
 

@@ -28,7 +28,7 @@ case "$all$input" in
                      [[ -z "${FAKE_KILLED:-}" ]] || kill -9 "$PPID"
                      echo "${FAKE_PIP_SAYS:-Collecting nothing}"; exit "${FAKE_PIP_STATUS:-0}" ;;
     *renderer.build*) echo "build" >>"$FAKE_CALLS"; exit "${FAKE_BUILD_STATUS:-0}" ;;
-    *pipeline.reconstruct*) echo "reconstruct${all#*pipeline.reconstruct}" >>"$FAKE_CALLS"
+    *pipeline.reconstruction*) echo "reconstruct${all#*pipeline.reconstruction}" >>"$FAKE_CALLS"
                             echo "reconstruct sees GPUs: ${CUDA_VISIBLE_DEVICES-all}" >>"$FAKE_CALLS"
                             exit "${FAKE_RECONSTRUCT_STATUS:-0}" ;;
     *refine.py*) echo "refine${all#*refine.py}" >>"$FAKE_CALLS"; exit "${FAKE_REFINE_STATUS:-0}" ;;
@@ -47,7 +47,7 @@ class FakeSystem:
         self.include = folder / "include"
         for place in (self.checkout / "pipeline", self.checkout / "configs", self.tools, self.include):
             place.mkdir(parents=True)
-        for name in ("run.sh", "pipeline/prepare.sh"):
+        for name in ("run.sh", "pipeline/runs/prepare.sh"):
             shutil.copy(CHECKOUT / name, self.checkout / name)
         (self.checkout / "requirements.txt").write_text("nothing==1.0\n")
         (self.checkout / "configs" / "default.yaml").write_text("# The default.\n")

@@ -6,7 +6,6 @@ the original photo that this crop was made of, at its own resolution.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from PIL import Image
 from external.deep3dfacerecon.alignment import CROP_SIZE, Alignment, align, placement
 from external.deep3dfacerecon.face_model import CAMERA_DISTANCE, CENTRE, FOCAL, FaceModel, Faces
 from external.deep3dfacerecon.network import ReconstructionNetwork
+from external.geometry import FaceGeometry
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
@@ -23,17 +23,7 @@ PUPIL_DISTANCE = 0.63  # decimetres, adult mean
 HALF_TURN = np.diag([1.0, -1.0, -1.0])
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    mesh: Mesh  # camera space, decimetres
-    camera: Camera  # of the crop
-    crop: tuple[int, int, int, int]  # left, top, width, height in the photo
-    head_to_camera: np.ndarray  # [4, 4], rigid
-    texture: np.ndarray  # [V, 3] float64, the face model's colour of each vertex without light, about 0..1
-    colour: np.ndarray  # [V, 3] float64, the same under the light of the photo
-
-
-def reconstruct(coefficients, alignment: Alignment, model: FaceModel) -> Reconstruction:
+def reconstruct(coefficients, alignment: Alignment, model: FaceModel) -> FaceGeometry:
     """Mesh, camera and crop of one face.
 
     coefficients: [257], of the network. alignment: of `align`, for the same photo.
@@ -47,7 +37,7 @@ def reconstruct(coefficients, alignment: Alignment, model: FaceModel) -> Reconst
 
 def reconstruct_batch(
     photos: Sequence[np.ndarray], points: Sequence[np.ndarray], network: ReconstructionNetwork, model: FaceModel
-) -> list[Reconstruction]:
+) -> list[FaceGeometry]:
     """Mesh, camera and crop of several faces, by one pass of the network (on its device).
 
     photos: uint8 [H, W, 3], RGB, each of its own size; the same one again for a second face in it. points: [5, 2] for
@@ -63,7 +53,7 @@ def reconstruct_batch(
     return [_placed(faces, index, alignment, model) for index, (_, alignment) in enumerate(aligned)]
 
 
-def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) -> Reconstruction:
+def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) -> FaceGeometry:
     vertices, rotation, translation, texture, colour = (
         values[index].cpu().double().numpy()
         for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)
@@ -87,4 +77,4 @@ def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) ->
     pose[:3, 3] = HALF_TURN @ translation + [0, 0, CAMERA_DISTANCE]
     triangles = model.faces.cpu().numpy()
     mesh = Mesh(vertices * [1, -1, 1], triangles, model.uvs, triangles)
-    return Reconstruction(mesh, camera, crop, pose, texture, colour)
+    return FaceGeometry(mesh, camera, crop, pose, texture=texture, colour=colour)

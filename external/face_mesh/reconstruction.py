@@ -5,25 +5,15 @@ adult distance between the pupils, with the principal point at the face's centre
 own ray: whatever the true lens was, the camera reproduces the detected positions exactly.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from external.face_mesh.template import load_template
+from external.geometry import PUPIL_DISTANCE, FaceGeometry
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
 DISTANCE = 1.0  # m, between camera and the head's centre
-PUPIL_DISTANCE = 0.063  # m, adult mean
 RIGHT_EYE, LEFT_EYE = (33, 133), (362, 263)  # corners
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    mesh: Mesh  # camera space, metres
-    camera: Camera  # of the crop
-    crop: tuple[int, int, int, int]  # left, top, width, height in the photo
-    head_to_camera: np.ndarray  # [4, 4], rigid
 
 
 def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisions=2):
@@ -51,7 +41,7 @@ def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisi
     mesh = Mesh(vertices, template.faces, template.uvs, template.faces)
     camera = Camera(int(right - left), int(bottom - top), focal, focal, centre[0] - left, centre[1] - top)
     pose = rigid_pose(template.shape, vertices[: len(template.shape)])
-    return Reconstruction(mesh, camera, (int(left), int(top), int(right - left), int(bottom - top)), pose)
+    return FaceGeometry(mesh, camera, (int(left), int(top), int(right - left), int(bottom - top)), pose)
 
 
 def rigid_pose(shape, points):

@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import evaluate
-from pipeline.arguments import run_main
-from pipeline.config import ConfigError
-from pipeline.evaluation.measures import MEASURES
-from pipeline.evaluation.statistics import FEWEST, Estimate, verdict
-from pipeline.run_folder import write_text
+from evaluation.measures import MEASURES
+from evaluation.statistics import FEWEST, Estimate, verdict
+from pipeline.runs.files import write_text
+from pipeline.settings.command_line import run_main
+from pipeline.settings.errors import ConfigError
 
 SHOWN = (
     "unseen_psnr", "unseen_ssim", "unseen_ciede2000", "tint", "high_frequency_error", "patch_distance", "patch_distance_1",

@@ -23,10 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 import evaluate
 import refine
-from pipeline.arguments import run_main
-from pipeline.evaluation.views import PHOTO
-from pipeline.reconstruction_folder import load_reconstruction
-from pipeline.run_folder import write_image
+from evaluation.views import PHOTO
+from pipeline.reconstruction.folder import load_reconstruction
+from pipeline.runs.files import write_image
+from pipeline.settings.command_line import run_main
 from renderer.mesh import normalised, vertex_normals
 
 COSINES = (0.6, 0.45, 0.35, 0.25, 0.15)  # of the viewing angle: points are told apart by them
@@ -70,7 +70,7 @@ def find_meshes(pictures, out):
     places = {f"{place.parent.name}_{place.name}": place for place in places}
     for name, place in places.items():
         shutil.copyfile(place / "picture" / "photo.png", photos / f"{name}.png")
-    command = [sys.executable, "-P", "-m", "pipeline.reconstruct", str(photos), "-o", str(out)]
+    command = [sys.executable, "-P", "-m", "pipeline.reconstruction", str(photos), "-o", str(out)]
     subprocess.run(command, cwd=ROOT, check=False)
     found, errors = {}, {}
     for name, place in places.items():

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from PIL import Image
 
-from pipeline.photos import sample_photos
-from pipeline.run_folder import results_of
+from pipeline.reconstruction.photos import sample_photos
+from pipeline.runs.run_folder import results_of
 
 QUICK = [
     "texture_size=128", "refine.iterations=4", "refine.rendering_iterations=8", "render.maximum_size=256", "device=cpu",
@@ -53,7 +53,7 @@ def make_photos(folder, detections):
 def start(photos, out, jobs):
     """Both stages, as run.sh runs them, in a process group of their own."""
     words = [str(photos), "-o", str(out), *QUICK, f"jobs={jobs}"]
-    stages = '"$PYTHON" -P -m pipeline.reconstruct "$@" && exec "$PYTHON" -P refine.py "$@"'
+    stages = '"$PYTHON" -P -m pipeline.reconstruction "$@" && exec "$PYTHON" -P refine.py "$@"'
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         ["bash", "-c", stages, "run", *words],

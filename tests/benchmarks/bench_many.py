@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from PIL import Image, ImageOps
 
-from pipeline.photos import find_photos, sample_photos
+from pipeline.reconstruction.photos import find_photos, sample_photos
 
 QUICK = [
     "texture_size=128", "refine.iterations=2", "refine.rendering_iterations=4", "render.maximum_size=256", "device=cpu",
@@ -112,7 +112,7 @@ def main():
         photos.mkdir()
         make_photos(photos, given.number, find_photos([given.photos]) if given.photos else sample_photos())
         words = [str(photos), "-o", str(out), *QUICK, f"jobs={given.jobs}"]
-        for stage in (["-m", "pipeline.reconstruct"], ["refine.py"]):
+        for stage in (["-m", "pipeline.reconstruction"], ["refine.py"]):
             started = time.monotonic()
             points, failures, code = watched([sys.executable, "-P", *stage, *words], {**os.environ, **quiet})
             table(stage[-1], points, failures, started)

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 import refine
-from pipeline.config import ConfigError, load_config
+from pipeline.settings.errors import ConfigError
+from pipeline.settings.loading import load_config
 
 PUBLISHED_STEPS = 1500
 

@@ -1,0 +1,178 @@
+"""The command line of evaluate.py."""
+
+import argparse
+import math
+import os
+import re
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.settings.command_line import OVERRIDE, Parser
+from pipeline.settings.errors import ConfigError
+from pipeline.settings.loading import config_name, describe, load_config
+from pipeline.settings.schema import Config
+
+DEFAULT_SIZE, QUICK_SIZE = 512, 256
+DEFAULT_YAWS, QUICK_YAWS = (-65.0, -45.0, 45.0, 65.0), (-45.0, 65.0)
+DEFAULT_BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
+QUICK_BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering")
+LARGEST_YAW = 90.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_TAKEN = ("truth", "known", "picture")
+
+EXPLANATION = """Scores of textures, above all on skin the photo does not show, in one command.
+
+From each near-frontal photo the texture of what it surely shows is the truth. Rendered from the side, it is a photo with
+known geometry and known truth: every config and baseline completes that picture alone and is held against the truth.
+Also scored: the photo's own view, complete UV textures where there are any (--truth), and other programs' textures.
+
+Inputs are photos, folders of photos, reconstruction folders, or a folder of results of ./run.sh."""
+
+
+@dataclass(frozen=True)
+class EvaluationArguments:
+    inputs: list[str]  # empty: the sample photos
+    out: Path
+    configs: dict[str, Config]  # by the method's name, in order, at the size of the evaluation unless own_size
+    baselines: list[str]
+    textures: dict[str, Path]
+    baseline: str  # that differences are taken to
+    yaws: list[float]
+    size: int
+    truth: str
+    jobs: int
+    defects: bool
+    arcface: str
+    lpips: str
+    overrides: list[str]
+    dry_run: bool
+
+
+def parse(argv):
+    """EvaluationArguments from a command line. Leaves for --help and wrong use (exit code 2). Raises ConfigError."""
+    parser = Parser(
+        prog="evaluate.py",
+        description=EXPLANATION,
+        usage="%(prog)s [PHOTO | FOLDER]... [-o OUT] [-c CONFIG]... [key=value ...]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="settings (key=default, given as key=value for all configs):\n" + describe(),
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="PHOTO | FOLDER", help="without any, two sample faces")
+    add("-o", "--out", metavar="OUT", help="folder of the results (default: outputs/evaluation, with --quick -quick)")
+    add("-c", "--config", metavar="CONFIG", action="append", help="YAML file or name; repeatable (default: default)")
+    add("--variant", metavar="'NAME key=value ...'", action="append", default=[],
+        help="the first config with changes, under a name; repeatable")  # fmt: skip
+    add("--textures", metavar="NAME=DIR", action="append", default=[],
+        help="finished textures: DIR/<photo>_yaw+45.png for OUT/views/<photo>/yaw+45/picture, <photo>.png for the photo")  # fmt: skip
+    add("--truth", metavar="DIR", default="", help="complete UV textures, matched with the photos by file stem")
+    add("--baselines", metavar="NAME,...", help=f"of {', '.join(DEFAULT_BASELINES)}; none with ''")
+    add("--baseline", metavar="NAME", default="completion_rendering", help="what differences are taken to (default: %(default)s)")
+    add("--yaws", metavar="DEGREES,...", help="of the pictures; --yaws=-65,-45,45,65 is the default; none with --yaws=")
+    add("--size", type=int, metavar="TEXELS", help=f"of truth, textures and pictures (default: {DEFAULT_SIZE})")
+    add("--own-size", action="store_true", help="configs keep their own texture_size; results are resampled for scoring")
+    add("--quick", action="store_true", help=f"size {QUICK_SIZE}, two yaws, without the published choices")
+    add("--defects", action="store_true", help="also plant defects; exit code 1 where no measure sees one")
+    add("--arcface", metavar="FILE", default="", help="ArcFace weights (backbone.pth) for a second identity score")
+    add("--lpips", metavar="DIR", default="", help="folder of alexnet-owt-7be5be79.pth and lpips_alex.pth")
+    add("--jobs", type=int, metavar="N", help="processes at once; threads are divided among them (default: by processors)")
+    add("--dry-run", action="store_true", help="print what would be done, and stop")
+    given = parser.parse_intermixed_args(argv)
+
+    overrides = [text for text in given.inputs if OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    size = (QUICK_SIZE if given.quick else DEFAULT_SIZE) if given.size is None else given.size
+    if not 64 <= size <= 8192:
+        raise ConfigError(f"--size is {size}, allowed is 64 to 8192")
+    configs = _configs(given.config or ["default"], given.variant, overrides)
+    if not given.own_size:
+        configs = {name: replace(config, texture_size=size) for name, config in configs.items()}
+    baselines = _baselines(given.baselines, QUICK_BASELINES if given.quick else DEFAULT_BASELINES)
+    textures = _textures(given.textures)
+    if given.defects and "completion" not in baselines:
+        raise ConfigError("--defects are planted in the completion: add completion to --baselines")
+    names = [*baselines, *configs, *textures]
+    twice = next((name for name in names if names.count(name) > 1 or name in _TAKEN), None)
+    if twice is not None:
+        raise ConfigError(f"the name {twice} is given to two methods or taken: give another")
+    baseline = given.baseline
+    if baseline not in names:
+        if baseline != parser.get_default("baseline"):
+            raise ConfigError(f"--baseline is {baseline}, which is not compared: allowed are {', '.join(names)}")
+        baseline = names[0]
+    if given.truth and not Path(given.truth).is_dir():
+        raise ConfigError(f"--truth is {given.truth}, which is no folder")
+    for option, path in (("--arcface", given.arcface), ("--lpips", given.lpips)):
+        if path and not Path(path).exists():
+            raise ConfigError(f"{option} is {path}, which does not exist")
+    jobs = given.jobs if given.jobs is not None else max((os.cpu_count() or 1), 1)
+    if jobs < 1:
+        raise ConfigError(f"--jobs is {jobs}, allowed is 1 or more")
+    return EvaluationArguments(
+        [text for text in given.inputs if text not in overrides],
+        Path(given.out) if given.out else Path("outputs") / ("evaluation-quick" if given.quick else "evaluation"),
+        configs, baselines, textures, baseline, _yaws(given.yaws, QUICK_YAWS if given.quick else DEFAULT_YAWS), size,
+        given.truth, jobs, given.defects, given.arcface, given.lpips, overrides, given.dry_run,
+    )  # fmt: skip
+
+
+def _configs(names, variants, overrides):
+    configs = {}
+    for given in names:
+        name = config_name(given)
+        if name in configs:
+            raise ConfigError(f"two configs are called {name}: rename one of the files")
+        configs[_checked(name)] = load_config(given, overrides)
+    for text in variants:
+        try:
+            name, *changes = shlex.split(text)
+        except ValueError:
+            name, changes = "", []
+        if not name or not changes:
+            raise ConfigError(f"--variant is {text!r}, needed is a name and changes: 'no_style refine.style_weight=0'")
+        if name in configs:
+            raise ConfigError(f"--variant: the name {name} is given twice")
+        configs[_checked(name)] = load_config(names[0], [*overrides, *changes])
+    return configs
+
+
+def _baselines(text, default):
+    if text is None:
+        return list(default)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in DEFAULT_BASELINES]
+    if unknown:
+        raise ConfigError(f"--baselines: there is no {unknown[0]}, allowed are {', '.join(DEFAULT_BASELINES)}")
+    return names
+
+
+def _textures(given):
+    found = {}
+    for text in given:
+        name, separator, folder = text.partition("=")
+        if not separator or not Path(folder).is_dir():
+            raise ConfigError(f"--textures is {text!r}, needed is NAME=DIR with a folder of images")
+        found[_checked(name)] = Path(folder)
+    return found
+
+
+def _yaws(text, default):
+    if text is None:
+        return list(default)
+    yaws = []
+    for part in filter(None, text.split(",")):
+        try:
+            yaw = float(part)
+        except ValueError:
+            yaw = math.nan
+        if not abs(yaw) <= LARGEST_YAW or yaw == 0:
+            raise ConfigError(f"--yaws holds {part!r}, allowed are degrees from -{LARGEST_YAW:g} to {LARGEST_YAW:g}, not 0")
+        yaws.append(yaw)
+    return yaws
+
+
+def _checked(name):
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} cannot name a method: use letters, digits, _ . + -")
+    return name

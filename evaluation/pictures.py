@@ -1,0 +1,152 @@
+"""Plots and the contact sheet."""
+
+import io
+from collections import defaultdict
+
+import cv2
+import matplotlib
+import numpy as np
+import torch
+
+matplotlib.use("Agg")
+from matplotlib import pyplot, ticker
+
+from evaluation.measures import MEASURES
+from evaluation.methods import DEFECT_PREFIX
+from evaluation.reprojection import GREY, turned
+from evaluation.views import PHOTO
+from pipeline.reconstruction.folder import load_reconstruction
+from pipeline.reconstruction.images import as_bytes, as_float, read_photo
+from pipeline.runs.files import write_bytes, write_image
+from renderer.lookup import build_lookup
+
+PLOTTED = ("unseen_psnr", "unseen_ciede2000", "high_frequency_ratio", "patch_distance", "seam", "opposite_identity")
+QUALITIES = ("unseen_psnr", "patch_distance", "seam")
+TILE = 256
+HEADER = 24
+CROPPED = 0.07  # of a picture's side, at each of its borders
+INK, PAPER = (30, 30, 30), 255
+
+
+def write_yaw_plot(path, records, methods):
+    """score_against_yaw.png: the mean over photos of main measures, one line per method."""
+    views = sorted({record.view for record in records if record.view != PHOTO}, key=_yaw)
+    measures = [measure for measure in PLOTTED if any(measure in record.scores for record in records)]
+    if not views or not measures:
+        return
+    figure, axes = pyplot.subplots(2, 3, figsize=(15, 8.5), squeeze=False)
+    for axis, measure in zip(axes.flat, measures, strict=False):
+        for number, method in enumerate(methods):
+            values = [_mean(records, method, measure, lambda view, wanted=view: view == wanted) for view in views]
+            axis.plot([_yaw(view) for view in views], values, label=method, **_style(number))
+        if measure == "high_frequency_ratio":
+            axis.axhline(1, color="0.6", linewidth=0.8)
+        axis.set_title(_title(measure), fontsize=10)
+        axis.set_xlabel("yaw of the picture (degrees)", fontsize=9)
+        axis.set_xticks([_yaw(view) for view in views])
+    _finish(figure, axes, len(measures), path)
+
+
+def write_seconds_plot(path, records, methods):
+    """quality_against_seconds.png: means over the turned pictures, one point per method."""
+    timed = [method for method in methods if _mean(records, method, "seconds", lambda view: view != PHOTO) is not None]
+    measures = [measure for measure in QUALITIES if any(measure in record.scores for record in records)]
+    if not timed or not measures:
+        return
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.8), squeeze=False)
+    for axis, measure in zip(axes.flat, measures, strict=False):
+        for number, method in enumerate(timed):
+            seconds, value = (_mean(records, method, name, lambda view: view != PHOTO) for name in ("seconds", measure))
+            if value is not None:
+                axis.plot([seconds], [value], label=method, **{**_style(number), "linestyle": "none"})
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.set_xlabel("seconds per texture", fontsize=9)
+        axis.set_title(_title(measure), fontsize=10)
+    _finish(figure, axes, len(measures), path)
+
+
+def write_contact_sheet(path, tasks, methods):
+    """contact_sheet.png: for each photo its most turned pictures; of each the picture, the truth seen from the opposite
+    side, and every method from there."""
+    methods = [method for method in methods if not method.startswith(DEFECT_PREFIX)]
+    turned_tasks = defaultdict(list)
+    for task in tasks:
+        if task.yaw is not None and (task.place / "truth.png").is_file():
+            turned_tasks[task.photo].append(task)
+    rows = []
+    for photo_tasks in turned_tasks.values():
+        yaws = sorted(task.yaw for task in photo_tasks)
+        rows += [_row(task, methods) for task in photo_tasks if task.yaw in (yaws[0], yaws[-1])]
+    if not rows:
+        return
+    names = ["picture", "truth, opposite side", *methods]
+    header = np.concatenate([_label(name) for name in names], axis=1)
+    write_image(path, np.concatenate([header, *rows]))
+
+
+def _row(task, methods):
+    picture = load_reconstruction(task.place / "picture")
+    view = turned(picture, -task.yaw, 2 * TILE)
+    size = task.scoring.size
+    lookup = build_lookup(view.mesh, view.camera, size, size, supersampling=2)
+    tiles = [_tile(as_float(picture.photo))]
+    for name in ("truth", *methods):
+        path = task.place / f"{name}.png"
+        if path.is_file():
+            colours = torch.from_numpy(lookup.matrix @ as_float(read_photo(path)).reshape(-1, 3))
+            tiles.append(_tile(lookup.to_image(colours, GREY)[0].permute(1, 2, 0).numpy()))
+        else:
+            tiles.append(np.full((TILE, TILE, 3), 128, np.uint8))
+    row = np.concatenate(tiles, axis=1)
+    cv2.putText(row, f"{task.photo} {task.view}", (6, TILE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
+    return row
+
+
+def _tile(image):
+    cut = round(CROPPED * image.shape[0])
+    small = cv2.resize(image[cut:-cut, cut:-cut], (TILE, TILE), interpolation=cv2.INTER_AREA)
+    return as_bytes(small)
+
+
+def _label(text):
+    label = np.full((HEADER, TILE, 3), PAPER, np.uint8)
+    cv2.putText(label, text, (6, HEADER - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
+    return label
+
+
+def _finish(figure, axes, used, path):
+    for axis in axes.flat[used:]:
+        axis.set_visible(False)
+    for axis in axes.flat[:used]:
+        axis.grid(alpha=0.3)
+        axis.tick_params(labelsize=8)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 7), fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    pyplot.close(figure)
+    write_bytes(path, data.getvalue())
+
+
+def _style(number):
+    # Methods often coincide: later markers are smaller and leave the earlier ones visible.
+    look = {"color": f"C{number % 10}", "marker": "osv^DPX*"[number % 8], "linestyle": "-" if number < 10 else "--"}
+    return {**look, "markersize": max(11 - number, 4), "fillstyle": "none"}
+
+
+def _title(measure):
+    better = {"higher": " (higher is better)", "lower": " (lower is better)", "": " (1 is right)"}[MEASURES[measure].better]
+    return MEASURES[measure].title + better
+
+
+def _yaw(view):
+    return float(view.removeprefix("yaw"))
+
+
+def _mean(records, method, measure, is_wanted):
+    values = [r.scores[measure] for r in records if r.method == method and measure in r.scores and is_wanted(r.view)]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,168 @@
+"""The reconstruction folder: what passes between a reconstruction and the refinement. A public, versioned contract.
+
+    mesh.obj      v in camera space, vt (v up), f v/vt
+    camera.json   version width height fx fy cx cy; OpenCV axes, pixel centres at +0.5
+    photo.png     what the camera sees, cut out of the original photo pixel for pixel
+    content.png   optional: initial texture
+    mask.png      optional: 255 where the photo shows the meshed object, 0 where something else is in front of it
+    source.json   optional: which system and assets made it; head_to_camera, points, uv_symmetry
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.reconstruction.images import LIMITS, PhotoError, read_photo
+from pipeline.runs.files import write_image, write_json
+from pipeline.settings.errors import UserError
+from renderer.camera import Camera, CameraError, load_camera, save_camera
+from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
+
+SOURCE_VERSION = 1
+JSON_MEGABYTES = 4.0  # camera.json has 200 bytes, source.json a few thousand
+
+
+class ReconstructionError(UserError):
+    """A reconstruction folder that cannot be used; the message is one line naming the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    mesh: Mesh
+    camera: Camera
+    photo: np.ndarray  # uint8 [H, W, 3], RGB
+    mask: np.ndarray | None  # uint8 [H, W]
+    content: np.ndarray | None  # uint8 [h, w, 3]
+    head_to_camera: np.ndarray  # [4, 4] rigid; x to the person's left, y up, z out of the face
+    symmetric: bool  # the UV layout is symmetric about u = 0.5
+    source: dict  # source.json, {} where there is none
+
+
+def is_reconstruction(path):
+    return (Path(path) / "camera.json").is_file() and (Path(path) / "mesh.obj").is_file()
+
+
+def face_names(photo_name, count):
+    """Folder names of a photo's faces: its own, then -face2, -face3 ..."""
+    return [photo_name] + [f"{photo_name}-face{number}" for number in range(2, count + 1)]
+
+
+def faces_of(folder, photo_name):
+    """Names of all faces of a photo, as the reconstruction of its first one tells; only its own where that tells no such names."""
+    try:
+        names = json.loads((Path(folder) / "source.json").read_text(encoding="utf-8"))["faces"]
+        # What a file says is not trusted as a path.
+        return names if names == face_names(photo_name, len(names)) else [photo_name]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return [photo_name]
+
+
+def input_files(folder):
+    """The files a refinement of this folder depends on, in a fixed order."""
+    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "source.json")
+    return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+
+
+def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, content=None):
+    """Write a reconstruction into an existing folder.
+
+    photo: uint8 [H, W, 3]; mask: uint8 [H, W]; source: a dict; content: uint8 [h, w, 3].
+    """
+    folder = Path(folder)
+    save_mesh(mesh, folder / "mesh.obj")
+    save_camera(camera, folder / "camera.json")
+    write_image(folder / "photo.png", photo)
+    if mask is not None:
+        write_image(folder / "mask.png", mask)
+    if content is not None:
+        write_image(folder / "content.png", content)
+    if source is not None:
+        write_json(folder / "source.json", {"version": SOURCE_VERSION, **source})
+
+
+def load_reconstruction(folder, limits=LIMITS):
+    """Read and check a reconstruction folder. limits: pipeline.settings.loading.LimitSettings. Returns Reconstruction.
+
+    Raises ReconstructionError.
+    """
+    folder = Path(folder)
+    for name in ("mesh.obj", "camera.json", "photo.png"):
+        if not (folder / name).is_file():
+            raise ReconstructionError(f"{folder} has no {name}; a reconstruction needs mesh.obj, camera.json and photo.png")
+    _require_size(folder / "mesh.obj", limits.mesh_megabytes, "give limits.mesh_megabytes={}")
+    for name in ("camera.json", "source.json"):
+        _require_size(folder / name, JSON_MEGABYTES, "it holds more than it should")
+    try:
+        mesh, camera = load_mesh(folder / "mesh.obj"), load_camera(folder / "camera.json")
+        photo = read_photo(folder / "photo.png", limits)
+        content = read_photo(folder / "content.png", limits) if (folder / "content.png").exists() else None
+        mask = read_photo(folder / "mask.png", limits)[..., 0] if (folder / "mask.png").exists() else None
+    except (MeshError, CameraError, PhotoError) as error:
+        raise ReconstructionError(str(error)) from error
+    expected = (camera.height, camera.width)
+    for name, image in (("photo.png", photo), ("mask.png", mask)):
+        if image is not None and image.shape[:2] != expected:
+            raise ReconstructionError(
+                f"{folder / name} is {image.shape[1]} x {image.shape[0]} px, camera.json says {expected[1]} x {expected[0]}"
+            )
+    source = _source(folder / "source.json")
+    pose = source.get("head_to_camera")
+    return Reconstruction(
+        mesh,
+        camera,
+        photo,
+        mask,
+        content,
+        _frontal_pose(mesh) if pose is None else _checked_pose(pose, folder / "source.json"),
+        pose is not None and source.get("uv_symmetry") == "u=0.5",
+        source,
+    )
+
+
+def _require_size(path, megabytes, advice):
+    """Raises ReconstructionError for a larger file, before any of it is read."""
+    size = path.stat().st_size / 1e6 if path.is_file() else 0
+    if size > megabytes:
+        raise ReconstructionError(f"{path} has {size:.0f} MB, allowed are {megabytes:g}: {advice.format(math.ceil(size))}")
+
+
+def _source(path):
+    if not path.is_file():
+        return {}
+    try:
+        source = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReconstructionError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(source, dict) or source.get("version", SOURCE_VERSION) != SOURCE_VERSION:
+        raise ReconstructionError(f"{path} must be a JSON object of version {SOURCE_VERSION}")
+    return source
+
+
+def _checked_pose(pose, path):
+    try:
+        pose = np.asarray(pose, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pose = np.zeros(0)
+    rigid = (
+        pose.shape == (4, 4)
+        and np.isfinite(pose).all()
+        and np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-4)
+        and np.linalg.det(pose[:3, :3]) > 0
+        and np.allclose(pose[3], [0, 0, 0, 1])
+    )
+    if not rigid:
+        raise ReconstructionError(
+            f"{path}: head_to_camera must be a rigid 4 x 4 matrix: rows of numbers, a rotation without mirroring, "
+            "a translation, a last row 0 0 0 1"
+        )
+    return pose
+
+
+def _frontal_pose(mesh):
+    """Nothing is known of the head: the camera's axes with y up, at the middle of the mesh."""
+    pose = np.diag([1.0, -1.0, -1.0, 1.0])
+    pose[:3, 3] = mesh.vertices.mean(0)
+    return pose

@@ -1,0 +1,199 @@
+"""Which photos a run is about, what their results are called, and their pixels.
+
+The one place that converts between 8-bit images and floats.
+"""
+
+import importlib.util
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.reconstruction.folder import faces_of, is_reconstruction
+from pipeline.reconstruction.images import IMAGE_ENDINGS, PhotoError
+from pipeline.runs.run_folder import OWN_FILES
+
+# A file name may have 255 bytes; results are made in a folder with a longer name.
+_LONGEST_NAME_BYTES = 180
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo and the name of its folder of results."""
+
+    path: Path
+    name: str
+
+
+def find_photos(arguments: Sequence[str | Path]) -> list[Photo]:
+    """Photos named by files and folders, in natural order of their file names.
+
+    A folder is read without its sub-folders; in it, hidden files and files without an image ending are passed over. A
+    photo named twice counts once. Names are the files' stems, made safe as folder names; where stems are equal,
+    `<stem>_<ending>`, and where these are equal too, numbered.
+
+    Raises PhotoError for what does not exist, a file without an image ending, and a folder without photos.
+    """
+    paths = []
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            paths += _photos_in(path)
+        elif not path.exists():
+            raise PhotoError(f"{path} does not exist: give photos, or folders of photos")
+        elif not path.is_file():
+            raise PhotoError(f"{path} is neither a file nor a folder: give photos, or folders of photos")
+        elif path.suffix.lower() not in IMAGE_ENDINGS:
+            raise PhotoError(f"{path} has no image ending: photos end in {' '.join(IMAGE_ENDINGS)}")
+        else:
+            paths.append(path)
+    unique = {path.absolute(): None for path in paths}
+    ordered = sorted(unique, key=lambda path: (_natural(path.name), _natural(str(path)), str(path)))
+    return [Photo(path, name) for path, name in zip(ordered, _names(ordered), strict=True)]
+
+
+def sample_photos() -> list[Photo]:
+    """Two faces in the public domain that come with installed packages: scikit-image's astronaut, matplotlib's Hopper.
+
+    Found without importing the packages. Raises PhotoError where one is not installed.
+    """
+    places = (("skimage", "data/astronaut.png"), ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"))
+    photos = []
+    for package, place in places:
+        found = importlib.util.find_spec(package)
+        path = Path(found.submodule_search_locations[0]) / place if found else None
+        if path is None or not path.is_file():
+            raise PhotoError(f"the sample photo {place} of the package {package} is missing: name photos of your own")
+        photos.append(Photo(path, path.stem))
+    return photos
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise PhotoError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    photos = [
+        path
+        for path in entries
+        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file()
+    ]
+    if not photos:
+        raise PhotoError(f"the folder {folder} holds no photos (files ending in {' '.join(IMAGE_ENDINGS)})")
+    return photos
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts photo2 before photo10."""
+    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", text).casefold())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """One folder name per photo, different even where upper and lower case are one."""
+    stems = [safe_name(path.stem) for path in paths]
+    occurrences = Counter(_folded(stem) for stem in stems)
+    names, taken = [], set()
+    unambiguous = [occurrences[_folded(stem)] == 1 and not _is_reserved(stem, occurrences) for stem in stems]
+    taken.update(_folded(stem) for stem, alone in zip(stems, unambiguous, strict=True) if alone)
+    for path, stem, alone in zip(paths, stems, unambiguous, strict=True):
+        if alone:
+            names.append(stem)
+            continue
+        base = name = f"{stem}_{path.suffix.lower().lstrip('.')}"
+        number = 1
+        while _folded(name) in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(_folded(name))
+        names.append(name)
+    return names
+
+
+def safe_name(stem: str) -> str:
+    """`stem` without what could leave the folder of results, hide in it or be unwritable somewhere; never empty."""
+    kept = "".join("_" if unicodedata.category(c) in ("Cc", "Cs") or c in '/\\:*?"<>|' else c for c in stem)
+    kept = kept.strip().rstrip(".")
+    if kept.startswith("."):
+        kept = "_" + kept[1:]
+    return kept.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore").rstrip(" .") or "photo"
+
+
+def _is_reserved(name: str, occurrences: Counter) -> bool:
+    """Whether the name is that of a file of OUT, or of a further face of another photo of this run."""
+    further_face = re.fullmatch(r"(.+)-face[0-9]+", _folded(name))
+    return _folded(name) in OWN_FILES or bool(further_face and further_face[1] in occurrences)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+# The reconstruction stage has said why, and the manifest holds it.
+NOT_RECONSTRUCTED = "not refined, its reconstruction failed"
+
+
+@dataclass(frozen=True)
+class Subject:
+    name: str  # of the folder of results
+    folder: Path  # the reconstruction
+    photo_stem: str  # what a content image is matched by
+    problem: str = ""  # why there is nothing to work on
+
+
+def resolve_inputs(arguments):
+    """The faces meant by a command line: those of photos, reconstructed into OUT before, and reconstruction folders.
+
+    arguments: pipeline.settings.command_line.Arguments. Raises PhotoError.
+    """
+    faces, photo_arguments = [], []
+    for given in arguments.photos:
+        path = Path(given)
+        if not is_reconstruction(path):
+            missing = [name for name in ("mesh.obj", "camera.json") if not (path / name).is_file()]
+            if len(missing) == 1 and path.is_dir():
+                raise PhotoError(f"{path} looks like a reconstruction folder, but has no {missing[0]}")
+            photo_arguments.append(given)
+            continue
+        faces.append(_given_subject(path.resolve(), arguments.out))
+    if photo_arguments or not arguments.photos:
+        failures = _failed_reconstructions(arguments.out)
+        for photo in find_photos(photo_arguments) if photo_arguments else sample_photos():
+            faces += _subjects_of(photo, arguments.out, failures)
+    times = Counter(face.name.casefold() for face in faces)
+    twice = next((face.name for face in faces if times[face.name.casefold()] > 1), None)
+    if twice is not None:
+        raise PhotoError(f"two inputs would write {arguments.out / twice}: give them in separate runs, or rename a folder")
+    return faces
+
+
+def _given_subject(folder, out):
+    """The face of a reconstruction folder that was named itself. folder: resolved."""
+    stem = folder.parent.name if folder.name == "reconstruction" else folder.name
+    name = safe_name(stem)
+    if name.casefold() in OWN_FILES:
+        name += "_"
+    if (out / name).resolve() == folder:
+        return Subject(name, folder, stem, f"its results would take the place of {folder} itself: choose another folder with -o")
+    return Subject(name, folder, stem)
+
+
+def _subjects_of(photo, out, failures):
+    first = out / photo.name / "reconstruction"
+    if photo.name in failures:
+        return [Subject(photo.name, first, photo.path.stem, NOT_RECONSTRUCTED)]
+    if not is_reconstruction(first):
+        return [Subject(photo.name, first, photo.path.stem, f"{first} does not exist: run python -m pipeline.reconstruction first")]
+    return [Subject(name, out / name / "reconstruction", photo.path.stem) for name in faces_of(first, photo.name)]
+
+
+def _failed_reconstructions(out):
+    """Names of the photos that the last reconstruction into OUT failed on."""
+    try:
+        photos = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["photos"]
+        stages = {name: entry["stages"].get("reconstruction", {}) for name, entry in photos.items()}
+        return {name for name, stage in stages.items() if stage.get("status") == "failed"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()

@@ -1,0 +1,172 @@
+"""Stage 1, photos to reconstruction folders: `python -m pipeline.reconstruction [PHOTO | FOLDER]... -o OUT`.
+
+Takes the command line of run.sh. Faces are found by MTCNN, or taken from detections/*.txt; `reconstruct.system` makes
+mesh and camera of them.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from external.assets import used_by
+from external.geometry import FaceGeometry
+from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
+from pipeline.reconstruction.folder import face_names, faces_of, is_reconstruction, save_reconstruction
+from pipeline.reconstruction.images import as_bytes, read_photo
+from pipeline.reconstruction.photos import Photo, find_photos, sample_photos
+from pipeline.reconstruction.systems import SYSTEMS, assets_of, cut
+from pipeline.runs.files import is_finished, results_fingerprint
+from pipeline.runs.forecast import RECONSTRUCTION
+from pipeline.runs.manifest import Outcome
+from pipeline.runs.preflight import require_assets
+from pipeline.runs.run_folder import RunFolder
+from pipeline.runs.stage import Stage, failure
+from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, parse
+from pipeline.settings.errors import printable
+from pipeline.settings.loading import fingerprint
+from pipeline.settings.schema import Config
+
+VERSION = "1"  # of what this stage writes; raised when the same photo gives another reconstruction
+BATCH_PIXELS = 64e6  # decoded photos that wait for a batch hold fewer pixels than these and one photo more
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Reconstruct every photo that a command line names; returns the exit code."""
+    arguments = parse(argv, __doc__.splitlines()[0])
+    # The command line is that of both stages; a reconstruction that was made elsewhere is the second one's business.
+    given = [path for path in arguments.photos if not is_reconstruction(path)]
+    photos = find_photos(given) if given else [] if arguments.photos else sample_photos()
+    config = arguments.config
+    require_assets(config, bool(photos), may_fetch=not arguments.dry_run)
+    system = SYSTEMS[config.reconstruct.system]
+    if arguments.dry_run:
+        print(f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}")
+        for photo in photos:
+            print(printable(f"  {photo.path} -> {arguments.out / photo.name / 'reconstruction'}"))
+    if arguments.dry_run or not photos:
+        return ALL_DONE
+    with Stage("reconstruction", arguments, [photo.name for photo in photos]) as stage:
+        stage.start("cpu", assets_of(system) + (used_by("sample_photos") if not arguments.photos else []))
+        reconstructor = Reconstructor(RunFolder(arguments.out), config, system)
+        planned = [reconstructor.plan(photo) for photo in photos]
+        stage.record_all([found for found in planned if isinstance(found, Outcome)])
+        tasks = [found for found in planned if isinstance(found, Task)]
+        stage.forecast(len(tasks), 1, RECONSTRUCTION[config.reconstruct.system])
+        for outcome in reconstructor.outcomes(tasks):
+            stage.record(outcome)
+    return SOME_FAILED if stage.failed else ALL_DONE
+
+
+@dataclass(frozen=True)
+class Task:
+    """A photo that is to be reconstructed."""
+
+    photo: Photo
+    fingerprint: str  # of all that its reconstruction follows from
+
+
+@dataclass(frozen=True)
+class Found:
+    """A photo whose faces are found."""
+
+    task: Task
+    faces: FoundFaces
+    seconds: float
+
+
+class Reconstructor:
+    """Reconstructs photos into OUT by one of pipeline.reconstruction.systems."""
+
+    def __init__(self, run: RunFolder, config: Config, system: type):
+        self._run, self._config, self._system = run, config, system
+        self._loaded = None  # the system itself, made when the first photo needs it: it loads its networks
+        self._settings = fingerprint(replace(Config(), detect=config.detect, reconstruct=config.reconstruct))
+        if config.reconstruct.model_colours:
+            self._settings += f" {config.texture_size}"
+
+    def plan(self, photo: Photo) -> Task | Outcome:
+        """The task of a photo; the outcome where it cannot be read, or is finished with the same settings."""
+        try:
+            files = [photo.path, *detections_of(photo.path, self._config.detect)]
+            mark = results_fingerprint(self._settings, files, VERSION)
+        except Exception as error:  # noqa: BLE001  whatever it is, the other photos go on
+            return failure(photo.name, error)
+        names = faces_of(self._run.reconstruction(photo.name), photo.name)
+        if all(is_finished(self._run.reconstruction(name), mark, marker="source.json") for name in names):
+            return Outcome(photo.name, "skipped", "reconstruction is finished already", faces=tuple(names))
+        return Task(photo, mark)
+
+    def outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Reconstruct photos, in batches of the system's size; their outcomes in the same order but for failures."""
+        waiting: list[Found] = []
+        for task in tasks:
+            started = time.perf_counter()
+            try:
+                pixels = read_photo(task.photo.path, self._config.limits)
+                self._loaded = self._loaded or self._system(self._config)
+                faces = find_faces(task.photo.path, pixels, self._config.detect, self._loaded.parse)
+            except Exception as error:  # noqa: BLE001  whatever it is, the other photos go on
+                yield failure(task.photo.name, error, time.perf_counter() - started)
+                continue
+            waiting.append(Found(task, faces, time.perf_counter() - started))
+            held = sum(np.prod(found.faces.pixels.shape[:2]) for found in waiting)
+            if len(waiting) == self._system.batch or held > BATCH_PIXELS:
+                yield from self._batch(waiting)
+                waiting = []
+        yield from self._batch(waiting)
+
+    def _batch(self, batch: list[Found]) -> Iterator[Outcome]:
+        started = time.perf_counter()
+        results = self._made([found.faces for found in batch])
+        shared = (time.perf_counter() - started) / max(len(batch), 1)
+        for found, made in zip(batch, results, strict=True):
+            started = time.perf_counter() - found.seconds - shared
+            name = found.task.photo.name
+            try:
+                if isinstance(made, Exception):
+                    raise made
+                names = self._write(found, made)
+            except Exception as error:  # noqa: BLE001
+                yield failure(name, error, time.perf_counter() - started)
+                continue
+            seconds, faces = time.perf_counter() - started, "" if len(names) == 1 else f" of {len(names)} faces"
+            yield Outcome(name, "done", f"reconstruction{faces} in {seconds:.1f} s", seconds=seconds, faces=tuple(names))
+
+    def _made(self, faces: list[FoundFaces]) -> list[list[FaceGeometry] | Exception]:
+        """What the system makes of each photo, or an exception; where a batch of several fails, each is tried alone."""
+        if not faces:
+            return []
+        try:
+            return self._loaded.make(faces)
+        except Exception as error:  # noqa: BLE001
+            return [error] if len(faces) == 1 else [result for one in faces for result in self._made([one])]
+
+    def _write(self, found: Found, made: list[FaceGeometry]) -> list[str]:
+        """Write the reconstruction folders of a photo's faces. Returns their names."""
+        photo, names = found.task.photo, face_names(found.task.photo.name, len(made))
+        with open(photo.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        for name, (face, _), result in zip(names, found.faces.faces, made, strict=True):
+            source = {
+                "system": self._system.name,
+                "assets": assets_of(self._system),
+                "head_to_camera": result.head_to_camera.tolist(),
+                "points": (face.points - result.crop[:2]).tolist(),
+                **({"uv_symmetry": "u=0.5"} if self._system.symmetric else {}),
+                "photo": {
+                    "name": photo.path.name,
+                    "sha256": digest,
+                    "quarter_turns": found.faces.quarter_turns,
+                    "crop": list(result.crop),
+                },
+                "faces": names,
+                "fingerprint": found.task.fingerprint,
+            }
+            content = None if result.content is None else as_bytes(result.content)
+            with self._run.replaced_reconstruction(name) as folder:
+                crop = cut(found.faces.pixels, result.crop)
+                save_reconstruction(folder, result.mesh, result.camera, crop, result.mask, source, content)
+        return names

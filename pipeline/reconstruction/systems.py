@@ -1,0 +1,124 @@
+"""The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
+
+Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at once, and
+`make(list of FoundFaces) -> for each, a list of FaceGeometry, one per face, or a FaceError`.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder, used_by
+from external.geometry import PUPIL_DISTANCE
+from pipeline.reconstruction.detect import FaceError
+from pipeline.settings.errors import ConfigError
+
+
+class FaceMesh:
+    """MediaPipe Face Mesh and our template: nothing to obtain."""
+
+    name = "MTCNN + MediaPipe Face Mesh + face template"
+    parts = ("mtcnn", "face_mesh")
+    symmetric = True
+    batch = 1
+
+    def __init__(self, config):
+        self._settings = config.reconstruct
+
+    def parse(self, pixels, face):
+        from external.face_mesh.landmarks import find_landmarks
+
+        return find_landmarks(pixels, face.box, face.points)
+
+    def make(self, found):
+        return [self._make(photo) for photo in found]
+
+    def _make(self, photo):
+        from external.face_mesh.face_mask import face_mask
+        from external.face_mesh.reconstruction import reconstruct
+
+        height, width = photo.pixels.shape[:2]
+        made = []
+        for _, landmarks in photo.faces:
+            try:
+                result = reconstruct(landmarks, width, height, self._settings.crop_margin, self._settings.subdivisions)
+            except ValueError as error:
+                return FaceError(str(error))
+            mask = face_mask(cut(photo.pixels, result.crop), result, PUPIL_DISTANCE)
+            made.append(replace(result, mask=mask))
+        return made
+
+
+class Deep3DFaceRecon:
+    """The paper's reconstruction. Its files are the user's to obtain (`python -m external.assets doctor`)."""
+
+    name = "MTCNN + Deep3DFaceRecon + Basel Face Model 2009"
+    parts = ("mtcnn", "deep3dfacerecon")
+    symmetric = False  # the layout of the Basel Face Model is symmetric only roughly
+    parse = None
+    batch = 16
+
+    def __init__(self, config):
+        from external.deep3dfacerecon import load_face_model, load_network
+
+        folder = assets_folder(config.assets)
+        self._colours = config.texture_size if config.reconstruct.model_colours else 0
+        try:
+            self._model = load_face_model((folder / FACE_MODEL).parent)
+            self._network = load_network(folder / RECONSTRUCTION_NETWORK)
+        except (FileNotFoundError, ValueError) as error:
+            raise ConfigError(str(error)) from error
+
+    def make(self, found):
+        import torch
+        from PIL import Image
+
+        from external.deep3dfacerecon import align, reconstruct
+
+        aligned = [
+            align(Image.fromarray(photo.pixels), face.points - 0.5) for photo in found for face, _ in photo.faces
+        ]
+        crops = torch.from_numpy(np.stack([crop for crop, _ in aligned])).permute(0, 3, 1, 2).float() / 255
+        with torch.no_grad():
+            coefficients = self._network(crops)
+        results = iter(zip(coefficients, (alignment for _, alignment in aligned), strict=True))
+        made = []
+        for photo in found:
+            of_photo = [next(results) for _ in photo.faces]
+            try:
+                made.append([self._placed(reconstruct(row, alignment, self._model)) for row, alignment in of_photo])
+            except ValueError as error:
+                made.append(FaceError(str(error)))
+        return made
+
+    def _placed(self, result):
+        content = model_texture(result.mesh, result.colour, self._colours) if self._colours else None
+        return replace(result, content=content)
+
+
+def model_texture(mesh, colours, size):
+    """The face model's colours as a texture [size, size, 3] float32, 0..1, continued past the island.
+
+    colours: [V, 3], per vertex. They are kept as they are; the published system divides them by their maximum.
+    """
+    from renderer.dilate import dilate
+    from renderer.interpolate import interpolate
+    from renderer.rasterize import rasterize_uv
+
+    fragments = rasterize_uv(mesh.uvs, mesh.uv_faces, size, size)
+    texture = np.clip(interpolate(colours, mesh.faces, fragments), 0, 1).astype(np.float32)
+    return dilate(texture, fragments.face_ids >= 0)
+
+
+def cut(pixels, crop):
+    """The crop (left, top, width, height) of a photo [H, W, 3], pixel for pixel."""
+    left, top, width, height = crop
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])
+
+
+SYSTEMS = {"face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}
+
+
+def assets_of(system):
+    """What a system uses, with licences, as dicts for manifests."""
+    return used_by(*system.parts)

@@ -1,0 +1,95 @@
+"""The command line that `run.sh`, `python -m pipeline.reconstruction` and `refine.py` share."""
+
+import argparse
+import re
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.settings.errors import ConfigError, UserError, printable
+from pipeline.settings.loading import config_name, describe, list_configs, load_config
+from pipeline.settings.schema import Config
+
+WRONG_USE, SOME_FAILED, ALL_DONE = 2, 1, 0
+OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=.*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    photos: list[str]  # as given; empty: the sample photos
+    out: Path
+    config: Config
+    config_name: str
+    dry_run: bool
+    command: str = ""  # the command line, to be repeated
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        print(f"{self.prog}: {printable(message)} (--help shows how it is used)", file=sys.stderr)
+        raise SystemExit(WRONG_USE)
+
+
+def parse(argv, description):
+    """Arguments from a command line. Prints and leaves for --help, --list-configs and wrong use (exit code 2)."""
+    parser = Parser(
+        prog="./run.sh",
+        description=description,
+        usage="%(prog)s [PHOTO | FOLDER]... [-o OUT] [-c CONFIG] [key=value ...]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="settings (key=default, given as key=value or in a YAML file):\n" + describe(),
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="PHOTO | FOLDER", help="photos, or folders of photos; without any, two sample faces"
+    )
+    parser.add_argument("-o", "--out", metavar="OUT", help="folder of the results (default: outputs/<config>)")
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="YAML file, or a name from --list-configs")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and what would be done, and stop")
+    parser.add_argument("--list-configs", action="store_true", help="print the configs there are, and stop")
+    given = parser.parse_intermixed_args(argv)
+    if given.list_configs:
+        for name, comment in list_configs():
+            print(f"{name:<14} {comment}")
+        raise SystemExit(ALL_DONE)
+    overrides = [text for text in given.inputs if OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    photos = [text for text in given.inputs if text not in overrides]
+    config = load_config(given.config, overrides)
+    name = config_name(given.config)
+    out = Path(given.out) if given.out else Path("outputs") / name
+    command = shlex.join(["./run.sh", *(sys.argv[1:] if argv is None else argv)])
+    return Arguments(photos, out, config, name, given.dry_run, command)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Prints a user error in the block as one line, and exits with code 2."""
+    try:
+        yield
+    except UserError as error:
+        # A config that lacks several files lists them, a line each.
+        print(f"error: {printable(error, keep=chr(10) if isinstance(error, ConfigError) else '')}", file=sys.stderr)
+        sys.stdout.flush()
+        raise SystemExit(WRONG_USE) from None
+
+
+def run_main(main: Callable[[], int]) -> NoReturn:
+    """Run `main()` -> exit code as a program: a user's mistake is one line and never a traceback."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs leave it to the system while they are loaded
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {printable(message)}", file=sys.stderr)
+    try:
+        with user_errors():
+            code = main()
+    except KeyboardInterrupt:
+        print("stopped: finished photos are kept; the same command resumes", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = SOME_FAILED
+    sys.stdout.flush()
+    raise SystemExit(code)

@@ -1,0 +1,144 @@
+"""The rendering that textures are compared with the photo in, and the optimisation that uses it."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline.reconstruction.folder import Reconstruction
+from pipeline.reconstruction.images import as_float
+from pipeline.settings.errors import UserError
+from pipeline.settings.schema import RenderSettings
+from renderer.lookup import TextureLookup, build_lookup
+from style_transfer.refine import RefinedTexture, RenderTarget, refine_texture
+from style_transfer.settings import RefineSettings
+
+SEEN = 0.99  # visibility from which a pixel counts as inside the seen face
+HALF_SEEN = 0.8  # visibility below which a pixel's goal is no longer the photo
+
+
+class DivergedError(UserError):
+    """The optimisation diverged: a step size of the settings is too large."""
+
+
+class PhotoComparison:
+    """A reconstruction's photo, and renderings of textures to compare with it. Each texture size's look-up is built once."""
+
+    def __init__(
+        self, reconstruction: Reconstruction, settings: RenderSettings, device: torch.device | str = "cpu", backend: str = "cpu"
+    ):
+        """device: of the optimisation. backend: the renderer's, cpu or nvdiffrast."""
+        camera, photo = reconstruction.camera, reconstruction.photo
+        longest = max(camera.width, camera.height)
+        if longest > settings.maximum_size:
+            shrink = settings.maximum_size / longest
+            camera = camera.resized(max(round(camera.width * shrink), 1), max(round(camera.height * shrink), 1))
+            photo = cv2.resize(photo, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        self.device = torch.device(device)
+        self._pixels = as_float(photo.reshape(-1, 3))
+        self._mesh, self._camera, self._settings, self._backend = reconstruction.mesh, camera, settings, backend
+        self._lookups = {}
+
+    def lookup(self, height: int, width: int) -> TextureLookup:
+        """TextureLookup of a texture of this size."""
+        if (height, width) not in self._lookups:
+            lookup = build_lookup(self._mesh, self._camera, height, width, backend=self._backend)
+            self._lookups[height, width] = lookup
+        return self._lookups[height, width]
+
+    def targets(self, visibility: np.ndarray, goal: np.ndarray) -> Callable[[int, int], RenderTarget]:
+        """`targets(h, w)` for `refine_texture`: what the rendering should be.
+
+        That is the photo where pixels show seen texels, and fades into the rendering of the goal texture [H, W, 3] where
+        they show half-seen ones: were these to be the photo too, a line would appear where the rendering loss ends.
+        """
+
+        def target(height, width):
+            lookup = self.lookup(height, width)
+            seen, wanted = (
+                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (visibility, goal)
+            )
+            shown = seen_share(lookup, seen)
+            blended = lookup.matrix @ wanted.reshape(-1, 3)
+            sure = np.clip((shown - HALF_SEEN) / (SEEN - HALF_SEEN), 0, 1)[:, None]
+            colours = blended + sure * (self._pixels[lookup.pixels.numpy()] - blended)
+            weights = (shown > 0) & inside_silhouette(lookup, self._settings.silhouette_erosion)
+            weights = weights.astype(np.float32)
+            if self._settings.mean_over == "photo":
+                weights *= len(weights) / (lookup.height * lookup.width)
+            as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(self.device)
+            return RenderTarget(lookup.to(self.device), as_tensor(colours), as_tensor(weights))
+
+        return target
+
+
+def seen_share(lookup: TextureLookup, seen: np.ndarray) -> np.ndarray:
+    """How far each covered pixel [N], 0..1, shows seen texels. seen: visibility [h, w] of the look-up's texture size."""
+    return np.clip(lookup.matrix @ seen.reshape(-1).astype(np.float32), 0, 1)
+
+
+def surely_shown(lookup: TextureLookup, seen: np.ndarray) -> np.ndarray:
+    """Pixels [H, W] bool of the look-up's image that show seen texels and nothing else. seen: as in `seen_share`."""
+    shown = np.zeros(lookup.height * lookup.width, bool)
+    inside = (seen_share(lookup, seen) > SEEN) & inside_silhouette(lookup, 0.0)
+    shown[lookup.pixels.numpy()[inside]] = True
+    return shown.reshape(lookup.height, lookup.width)
+
+
+def rendered_over(lookup: TextureLookup, texture: np.ndarray, photo: np.ndarray) -> np.ndarray:
+    """Rendering [H, W, 3] of a texture [h, w, 3], 0..1, over a photo of the look-up's image size, 0..1."""
+    overlay = photo.reshape(-1, 3).copy()
+    pixels, coverage = lookup.pixels.numpy(), lookup.coverage.numpy()[:, None]
+    overlay[pixels] += coverage * (lookup.matrix @ texture.reshape(-1, 3) - overlay[pixels])
+    return overlay.reshape(photo.shape)
+
+
+def inside_silhouette(lookup: TextureLookup, erosion: float) -> np.ndarray:
+    """Which covered pixels [N] bool lie inside the silhouette, eroded by a share of the image's longer side."""
+    pixels = lookup.pixels.numpy()
+    silhouette = np.zeros(lookup.height * lookup.width, np.uint8)
+    silhouette[pixels] = lookup.coverage.numpy() > 0.999
+    silhouette = silhouette.reshape(lookup.height, lookup.width)
+    radius = round(erosion * max(lookup.height, lookup.width))
+    if radius:
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+        # The photo's own border is no silhouette.
+        silhouette = cv2.erode(silhouette, kernel, borderValue=1)
+    return silhouette.reshape(-1)[pixels] > 0
+
+
+def optimise(
+    comparison: PhotoComparison,
+    content: np.ndarray,  # I_C [H, W, 3]
+    style: np.ndarray,  # I_S [H, W, 3]
+    visibility: np.ndarray,  # [H, W]
+    mask: np.ndarray,  # [H, W] bool, texels inside the islands
+    goal: np.ndarray,  # [H, W, 3], see `PhotoComparison.targets`
+    features: object | None,
+    settings: RefineSettings,
+    seed: int,
+    steps: Callable | None = None,
+) -> tuple[np.ndarray, RefinedTexture]:
+    """`style_transfer.refine.refine_texture` on images, float32, 0..1.
+
+    features: extractor of `style_transfer.features`; None: rendering loss only. steps(done, total, losses): progress.
+    Returns the texture [H, W, 3] and the result it comes from. Raises DivergedError.
+    """
+    torch.manual_seed(seed)
+    as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(comparison.device)
+    try:
+        result = refine_texture(
+            as_tensor(content),
+            as_tensor(style),
+            as_tensor(visibility[..., None]),
+            as_tensor(mask[..., None]),
+            comparison.targets(visibility, goal),
+            features,
+            settings,
+            torch.Generator(device="cpu").manual_seed(seed),
+            steps,
+        )
+    except FloatingPointError as error:
+        raise DivergedError(str(error)) from error
+    return result.texture[0].permute(1, 2, 0).cpu().numpy(), result

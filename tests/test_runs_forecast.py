@@ -1,0 +1,61 @@
+"""What a run is expected to cost: said before a long one, silent before a short one."""
+
+import os
+
+import pytest
+import torch
+
+from pipeline import choices
+from pipeline.runs.forecast import Forecast, duration, memory_each, refinement_seconds
+from pipeline.settings.loading import load_config
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_a_short_run_says_nothing():
+    forecast = Forecast(20, 1, 25.0)
+    assert forecast.before() == "" and forecast.after(20.0) == ""
+
+
+def test_a_long_run_says_how_long_before_it_and_after_its_first_photo():
+    forecast = Forecast(500, 2, 20.0)
+    assert forecast.before() == "expected: about 83 min for 500 photos, by measurements on 2 x86-64 cores"
+    assert forecast.after(44.0) == "expected: about 3 h for 499 photos, as the first one took"
+    assert forecast.after(44.0) == ""
+
+
+def test_a_single_photo_is_not_divided_among_processes():
+    assert "about 3 h for 1 photo," in Forecast(1, 4, 10_000.0).before()
+
+
+def test_what_is_not_known_beforehand_is_said_after_the_first_photo():
+    forecast = Forecast(100, 1, None)
+    assert forecast.before() == "" and "99 photos, as the first one took" in forecast.after(30.0)
+
+
+def test_the_published_schedule_takes_hours_and_the_default_seconds():
+    hours = refinement_seconds(load_config("facerefiner"), "vgg16", CPU) / 3600
+    assert 2 < hours < 4  # docs/benchmarks.md: about 3 h
+    assert 10 < refinement_seconds(load_config(), "patches", CPU) < 30  # README: about 18 s
+    assert refinement_seconds(load_config(), "vgg16", GPU) is None
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(700, "12 min"), (5300, "88 min"), (11_000, "3 h"), (200_000, "2 days")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_jobs_follow_processors_memory_and_photos(monkeypatch):
+    each = memory_each(load_config(), "patches")
+    assert 1.2e9 < each < 1.6e9
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(choices, "available_memory", lambda: 100e9)
+    assert [choices.choose_jobs(0, CPU, photos, each) for photos in (0, 1, 3, 8, 500)] == [1, 1, 1, 4, 8]
+    assert choices.choose_jobs(0, GPU, 500, each) == 1
+    assert choices.choose_jobs(3, GPU, 500, each) == 3 and choices.choose_jobs(3, CPU, 2, each) == 2
+    monkeypatch.setattr(choices, "available_memory", lambda: 4e9)
+    assert choices.choose_jobs(0, CPU, 500, each) == 2
+    monkeypatch.setattr(choices, "available_memory", lambda: 1e8)
+    assert choices.choose_jobs(0, CPU, 500, each) == 1
+    monkeypatch.undo()
+    assert choices.available_memory() > 1e6

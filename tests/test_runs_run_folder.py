@@ -1,0 +1,461 @@
+"""The folder of a run: whole files, whole folders, what a kill leaves, and the record of what became of every photo."""
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import run_folder
+from pipeline.runs.files import (
+    InputFileError,
+    RunFolderError,
+    is_finished,
+    replaced_folder,
+    results_fingerprint,
+    write_bytes,
+    write_image,
+    write_json,
+    write_text,
+)
+from pipeline.runs.manifest import software_versions
+from pipeline.runs.run_folder import RunFolder
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file below a folder but the lock, by relative path."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+def start(run: RunFolder, stage: str, names: list[str], **changes) -> None:
+    values = {"config_name": "quick", "config_yaml": "seed: 1\n", "seed": 1, "device": "cpu"}
+    run.start(stage, names, **{**values, **changes})
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(RunFolderError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- files
+
+
+def test_files_are_written_whole(tmp_path):
+    write_bytes(tmp_path / "b", b"\0\1")
+    write_text(tmp_path / "t", "größe \udce9\n")
+    write_json(tmp_path / "j", {"é": np.float32(0.5), "a": np.arange(2), "p": Path("x")})
+    assert (tmp_path / "b").read_bytes() == b"\0\1"
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "größe \\udce9\n"
+    assert json.loads((tmp_path / "j").read_text(encoding="utf-8")) == {"é": 0.5, "a": [0, 1], "p": "x"}
+    assert sorted(os.listdir(tmp_path)) == ["b", "j", "t"]
+
+
+def test_images_are_written_whole(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    write_image(tmp_path / "x.png", image)
+    write_image(tmp_path / "g.png", image[:, :, 0])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), image)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "g.png")), image[:, :, 0])
+    with pytest.raises(ValueError, match=r"not float64 \[4, 6, 3\]"):
+        write_image(tmp_path / "x.png", image / 255.0)
+
+
+def test_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
+    write_text(tmp_path / "x", "former")
+
+    def full_disk(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    assert "no space is left" in refusal(write_text, tmp_path / "x", "new")
+    assert content(tmp_path) == {"x": "former"}
+
+
+def test_not_a_number_is_no_json(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "x", {"psnr": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+# ---- folders
+
+
+def test_folder_takes_its_place_at_the_end(tmp_path):
+    target = tmp_path / "deep" / "photo"
+    with replaced_folder(target) as partial:
+        (partial / "a").write_text("1")
+        assert not target.exists()
+    assert content(tmp_path) == {"deep/photo/a": "1"}
+
+
+def test_new_folder_takes_the_place_of_the_former_and_keeps_what_is_asked(tmp_path):
+    target = tmp_path / "photo"
+    (target / "reconstruction" / "sub").mkdir(parents=True)
+    (target / "reconstruction" / "sub" / "mesh").write_text("mesh")
+    (target / "old").write_text("old")
+    with replaced_folder(target, keep=("reconstruction", "absent")) as partial:
+        (partial / "new").write_text("new")
+    assert content(target) == {"new": "new", "reconstruction/sub/mesh": "mesh"}
+    assert os.listdir(tmp_path) == ["photo"]
+
+
+@pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
+def test_failed_block_leaves_the_former_folder_or_none(tmp_path, exception):
+    (tmp_path / "photo").mkdir()
+    (tmp_path / "photo" / "a").write_text("former")
+    for target in (tmp_path / "photo", tmp_path / "fresh" / "reconstruction"):
+        with pytest.raises(exception), replaced_folder(target) as partial:
+            (partial / "a").write_text("half")
+            raise exception
+    assert content(tmp_path) == {"photo/a": "former"} and os.listdir(tmp_path) == ["photo"]
+
+
+def test_failed_rename_puts_the_former_folder_back(tmp_path, monkeypatch):
+    (tmp_path / "photo").mkdir()
+    (tmp_path / "photo" / "a").write_text("former")
+    rename = os.rename
+
+    def rename_once(source, target):
+        if ".partial-" in str(source):
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename_once)
+    with pytest.raises(RunFolderError, match="input/output error"), replaced_folder(tmp_path / "photo") as partial:
+        (partial / "a").write_text("new")
+    assert content(tmp_path) == {"photo/a": "former"} and os.listdir(tmp_path) == ["photo"]
+
+
+def test_full_disk_in_the_block_is_one_line(tmp_path):
+    with pytest.raises(RunFolderError, match="no space is left on its disk"), replaced_folder(tmp_path / "photo"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_other_errors_of_the_block_pass(tmp_path):
+    with pytest.raises(FileNotFoundError), replaced_folder(tmp_path / "photo"):
+        Path(tmp_path / "gone").read_text()
+
+
+# ---- kills
+
+# Replaces OUT/photo (files "a" and "b", both of one age) and kills itself at the step named by the first argument.
+KILLED = """
+import os, signal, shutil, sys
+from pathlib import Path
+from pipeline.runs.run_folder import RunFolder
+step, out = sys.argv[1], sys.argv[2]
+die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+rename = os.rename
+if step == "before the former is moved":
+    os.rename = die
+elif step == "before the new is moved":
+    os.rename = lambda s, t: die() if ".partial-" in str(s) else rename(s, t)
+elif step == "before the former is removed":
+    shutil.rmtree = lambda p, **k: die() if ".old-" in str(p) else None
+elif step == "while the former is removed":
+    shutil.rmtree = lambda p, **k: (os.unlink(Path(p) / "a"), die()) if ".old-" in str(p) else None
+elif step == "in a single file":
+    os.replace = die
+with RunFolder(out) as run:
+    with run.replaced_results("photo") as partial:
+        (partial / "a").write_text("new")
+        if step == "in the block":
+            die()
+        (partial / "b").write_text("new")
+    if step == "in a single file":
+        run.start("refinement", ["photo"], config_name="c", config_yaml="x: 1", seed=0, device="cpu")
+"""
+
+
+def killed_at(step: str, out: Path) -> None:
+    result = subprocess.run([sys.executable, "-c", KILLED, step, out], cwd=CHECKOUT, check=False)
+    assert result.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("step", "age"),
+    [
+        ("in the block", "former"),
+        ("before the former is moved", "former"),
+        ("before the new is moved", "former"),
+        ("before the former is removed", "new"),
+        ("while the former is removed", "new"),
+        ("in a single file", "new"),
+    ],
+)
+def test_kill_leaves_one_whole_folder(tmp_path, step, age):
+    mesh = tmp_path / "photo" / "reconstruction" / "mesh"
+    mesh.parent.mkdir(parents=True)
+    for path in (tmp_path / "photo" / "a", tmp_path / "photo" / "b", mesh):
+        path.write_text("former")
+    killed_at(step, tmp_path)
+    assert any(path.name.startswith(".") and path.name != ".lock" for path in tmp_path.iterdir())
+    with RunFolder(tmp_path):
+        assert content(tmp_path / "photo") == {"a": age, "b": age, "reconstruction/mesh": "former"}
+        assert sorted(os.listdir(tmp_path)) == [".lock", "photo"]
+
+
+def test_kill_of_a_first_run_leaves_nothing(tmp_path):
+    killed_at("in the block", tmp_path / "out")
+    with RunFolder(tmp_path / "out") as run:
+        assert os.listdir(run.path) == [".lock"]
+
+
+def test_leftovers_of_a_reconstruction_are_cleared(tmp_path):
+    for name, kind in (("fresh", "partial"), ("done", "old")):
+        folder = tmp_path / name / f".reconstruction.{kind}-77"
+        folder.mkdir(parents=True)
+        (folder / "mesh.obj").write_text("v")
+    (tmp_path / "done" / ".reconstruction.partial-77").mkdir()
+    with RunFolder(tmp_path):
+        assert content(tmp_path) == {"done/reconstruction/mesh.obj": "v"}
+        assert not (tmp_path / "fresh").exists()
+
+
+def test_what_is_not_ours_stays(tmp_path):
+    for name in (".hidden", "notes.partial-1", ".x.partial", "photo/.keep"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    before = content(tmp_path)
+    with RunFolder(tmp_path):
+        assert content(tmp_path) == before
+
+
+# ---- one run at a time
+
+
+def test_second_run_is_told(tmp_path):
+    with RunFolder(tmp_path):
+        message = refusal(RunFolder(tmp_path).__enter__)
+        assert f"process {os.getpid()}" in message and "-o" in message
+    with RunFolder(tmp_path):
+        pass
+
+
+def test_lock_goes_with_the_process(tmp_path):
+    script = """
+import sys, time
+from pipeline.runs.run_folder import RunFolder
+with RunFolder(sys.argv[1]):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, cwd=CHECKOUT)
+    process.stdout.readline()
+    assert f"process {process.pid}" in refusal(RunFolder(tmp_path).__enter__)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    started = time.perf_counter()
+    with RunFolder(tmp_path):
+        assert time.perf_counter() - started < 1
+
+
+# ---- places that cannot be used
+
+
+def test_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_text("")
+    assert "is a file, not a folder" in refusal(RunFolder(tmp_path / "out").__enter__)
+    assert "is a file, not a folder" in refusal(RunFolder(tmp_path / "out" / "deeper").__enter__)
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch, error):
+    def refuse(*arguments, **keywords):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    message = refusal(RunFolder(tmp_path / "out").__enter__)
+    assert str(tmp_path / "out") in message and "choose another folder with -o" in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    assert "may not be written to" in refusal(RunFolder(tmp_path / "out").__enter__)
+    tmp_path.chmod(0o700)
+
+
+# ---- finished or not
+
+
+def test_fingerprint_follows_settings_bytes_and_version(tmp_path):
+    photo, other = tmp_path / "a.png", tmp_path / "b.png"
+    photo.write_bytes(b"1")
+    other.write_bytes(b"2")
+    base = results_fingerprint("c", [photo], "1")
+    assert base == results_fingerprint("c", [photo], "1")
+    others = [("d", [photo], "1"), ("c", [photo], "2"), ("c", [other], "1"), ("c", [photo, other], "1"), ("c", [], "1")]
+    assert len({base, *(results_fingerprint(*arguments) for arguments in others)}) == 6
+    photo.rename(tmp_path / "renamed.png")
+    assert results_fingerprint("c", [tmp_path / "renamed.png"], "1") == base
+    with pytest.raises(InputFileError, match=r"gone\.png cannot be read"):
+        results_fingerprint("c", [tmp_path / "gone.png"], "1")
+
+
+def test_finished_means_the_fingerprint_is_there(tmp_path):
+    assert not is_finished(tmp_path, "f")
+    for text in ("", "[]", "{", '{"fingerprint": "g"}', "{}"):
+        (tmp_path / "metrics.json").write_text(text)
+        assert not is_finished(tmp_path, "f") and not is_finished(tmp_path, "")
+    write_json(tmp_path / "metrics.json", {"fingerprint": "f"})
+    assert is_finished(tmp_path, "f")
+    write_json(tmp_path / "source.json", {"fingerprint": "r"})
+    assert is_finished(tmp_path, "r", marker="source.json")
+
+
+# ---- manifest and summary
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_manifest_tells_what_became_of_every_photo(tmp_path):
+    with RunFolder(tmp_path) as run:
+        start(run, "reconstruction", ["größe", "b", "c"], assets=[{"name": "MediaPipe", "licence": "Apache-2.0"}])
+        run.record("größe", "done", seconds=1.5)
+        assert manifest(tmp_path)["photos"]["größe"]["status"] == "done"
+        run.record("b", "failed", message="no face was found")
+        run.record("c", "skipped")
+    with RunFolder(tmp_path) as run:
+        start(run, "refinement", ["größe", "c"], device="cuda", assets=[{"name": "VGG16", "licence": "BSD-3-Clause"}])
+        run.record("größe", "done", seconds=2.25, message="patches")
+        run.record("c", "skipped")
+    found = manifest(tmp_path)
+    assert found["photos"]["größe"]["seconds"] == 3.75 and found["photos"]["größe"]["message"] == "patches"
+    assert set(found["photos"]["größe"]["stages"]) == {"reconstruction", "refinement"}
+    assert found["photos"]["c"]["status"] == "skipped" and "b" not in found["photos"]
+    assert found["device"] == {"reconstruction": "cpu", "refinement": "cuda"} and found["seed"] == 1
+    assert [asset["name"] for asset in found["assets"]] == ["MediaPipe", "VGG16"]
+    assert found["software"]["packages"]["numpy"] == np.__version__
+    assert (tmp_path / "config.yaml").read_text() == "seed: 1\n"
+
+
+def test_photo_has_failed_where_a_stage_has(tmp_path):
+    with RunFolder(tmp_path) as run:
+        start(run, "reconstruction", ["a"])
+        run.record("a", "failed", message="no face was found")
+        start(run, "refinement", ["a"])
+        run.record("a", "skipped", message="not reconstructed")
+        assert manifest(tmp_path)["photos"]["a"]["status"] == "failed"
+        assert manifest(tmp_path)["photos"]["a"]["message"] == "no face was found; not reconstructed"
+        start(run, "reconstruction", ["a"])
+        run.record("a", "done")
+        assert manifest(tmp_path)["photos"]["a"]["status"] == "done"
+        assert list(manifest(tmp_path)["photos"]["a"]["stages"]) == ["reconstruction"]
+
+
+def test_photos_of_former_runs_stay_while_their_results_do(tmp_path):
+    with RunFolder(tmp_path) as run:
+        start(run, "reconstruction", ["a", "b"])
+        run.results("a").mkdir()
+        run.record("a", "done")
+        run.record("b", "failed")
+        start(run, "reconstruction", ["c"])
+        assert list(manifest(tmp_path)["photos"]) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "summary.csv"])
+def test_a_users_file_is_not_taken_for_ours(tmp_path, name):
+    (tmp_path / name).write_text("mine: 1")
+    assert f"{name} is not from a run and would be lost" in refusal(RunFolder(tmp_path).__enter__)
+    assert content(tmp_path) == {name: "mine: 1"}
+
+
+def test_a_file_in_the_place_of_a_photos_folder(tmp_path):
+    with RunFolder(tmp_path / "out") as run:
+        (tmp_path / "out" / "a").write_text("mine")
+        assert "it is a file, not a folder" in refusal(run.replaced_results("a").__enter__)
+    with RunFolder(tmp_path / "out"):
+        assert (tmp_path / "out" / "a").read_text() == "mine"
+
+
+def test_damaged_manifest_is_begun_anew(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "manifest.json").write_text('{"photos": ')
+    with RunFolder(tmp_path) as run:
+        start(run, "refinement", ["a"])
+        run.record("a", "done")
+    assert manifest(tmp_path)["photos"]["a"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"photos": 3, "assets": {}, "device": []}', '{"photos": {"a": 1, "b": {"stages": {"refinement": {"status": 1}}}}}',
+     '{"photos": {}, "assets": [1, {"licence": "none"}]}', "[" * 100_000],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_a_manifest_of_another_form_is_begun_anew(tmp_path, text):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "manifest.json").write_text(text)
+    with RunFolder(tmp_path) as run:
+        start(run, "refinement", ["a", "b"])
+        run.record("a", "done")
+        run.record("b", "failed", message="no")
+        run.write_summary()
+    assert {name: entry["status"] for name, entry in manifest(tmp_path)["photos"].items()} == {"a": "done", "b": "failed"}
+
+
+def test_wrong_use_is_named(tmp_path):
+    with RunFolder(tmp_path) as run:
+        with pytest.raises(RuntimeError, match="start comes before"):
+            run.record("a", "done")
+        with pytest.raises(ValueError, match="stage is 'refine', allowed are reconstruction, refinement"):
+            start(run, "refine", [])
+        start(run, "refinement", ["a"])
+        with pytest.raises(ValueError, match="status is 'ok', allowed are done, failed, skipped"):
+            run.record("a", "ok")
+
+
+def test_summary_has_a_line_for_each_photo_of_the_run(tmp_path):
+    with RunFolder(tmp_path) as run:
+        start(run, "refinement", ['a, "b"', "größe", "bad"])
+        seconds = {"refine": 2, "render": 1.5}
+        figures = {"fingerprint": "f", "psnr": 43.5, "seconds": seconds, "losses": [1, 2], "ok": True}
+        for name, metrics in (('a, "b"', figures), ("größe", {"ssim": 0.98, "psnr": 40})):
+            with run.replaced_results(name) as partial:
+                write_json(partial / "metrics.json", metrics)
+            run.record(name, "done")
+        run.record("bad", "failed", message="no face, sorry")
+        run.write_summary()
+    with open(tmp_path / "summary.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["photo", "status", "message", "psnr", "seconds.refine", "seconds.render", "ssim"]
+    assert [row["photo"] for row in rows] == ['a, "b"', "größe", "bad"]
+    assert rows[0]["psnr"] == "43.5" and rows[0]["ssim"] == "" and rows[1]["ssim"] == "0.98"
+    assert rows[2]["status"] == "failed" and rows[2]["message"] == "no face, sorry" and rows[2]["psnr"] == ""
+
+
+def test_reconstruction_survives_new_results(tmp_path):
+    with RunFolder(tmp_path) as run:
+        with run.replaced_reconstruction("a") as partial:
+            (partial / "mesh.obj").write_text("1")
+        with run.replaced_results("a") as partial:
+            (partial / "texture").write_text("1")
+        with run.replaced_reconstruction("a") as partial:
+            (partial / "mesh.obj").write_text("2")
+        assert content(run.results("a")) == {"texture": "1", "reconstruction/mesh.obj": "2"}
+
+
+def test_versions_of_packages_that_are_not_installed_are_null(tmp_path, monkeypatch):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("# why\nno-such-package-here==1.0\nnumpy==1.26.4\n")
+    monkeypatch.setattr(run_folder, "_REQUIREMENTS", requirements)
+    packages = software_versions()["packages"]
+    assert packages == {"no-such-package-here": None, "numpy": np.__version__}
