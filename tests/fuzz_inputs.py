@@ -133,7 +133,7 @@ class Fuzzer:
         from synthetic_faces import albedo, head, photograph
 
         import refine
-        from pipeline import reconstruct
+        from pipeline.reconstruction import program
         from pipeline.reconstruction.folder import save_reconstruction
         from pipeline.reconstruction.images import PhotoError
         from pipeline.runs.files import RunFolderError
@@ -142,7 +142,7 @@ class Fuzzer:
         self._place = place / str(os.getpid())
         self._place.mkdir()
         self._told = (ConfigError, PhotoError, RunFolderError)  # run_main prints these as a line
-        self._reconstruct, self._refine, self._photos = reconstruct.main, refine.main, valid_photos()
+        self._reconstruct, self._refine, self._photos = program.main, refine.main, valid_photos()
         found = head(0, width=120, height=110, eye_distance=36.0, subdivisions=0)
         self._valid = self._place / "valid"
         self._valid.mkdir()

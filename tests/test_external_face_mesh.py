@@ -9,9 +9,10 @@ import pytest
 from synthetic_faces import SKIN, head, head_normals, landmarks, lit, photograph, texel_grid, turn
 
 from external.face_mesh.face_mask import face_mask
-from external.face_mesh.reconstruction import PUPIL_DISTANCE, reconstruct, rigid_pose
+from external.face_mesh.reconstruction import reconstruct, rigid_pose
 from external.face_mesh.subdivision import loop_step, subdivision
 from external.face_mesh.template import load_template
+from external.geometry import PUPIL_DISTANCE
 from renderer.camera import Camera
 from renderer.interpolate import interpolate
 from renderer.mesh import Mesh

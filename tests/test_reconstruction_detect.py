@@ -11,10 +11,10 @@ import refine
 from external.face_mesh.landmarks import find_landmarks
 from external.face_mesh.reconstruction import LEFT_EYE, RIGHT_EYE
 from external.mtcnn import detect_faces
-from pipeline.reconstruction import main
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.reconstruction.images import read_photo
 from pipeline.reconstruction.photos import sample_photos
+from pipeline.reconstruction.program import main
 from pipeline.runs.files import write_image
 
 

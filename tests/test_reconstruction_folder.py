@@ -135,13 +135,13 @@ def test_a_folder_written_by_hand(tmp_path):
     write_image(tmp_path / "photo.png", photo)
     found = load_reconstruction(tmp_path)
     assert len(found.mesh.faces) == 4 and not found.symmetric
-    textures = prepare(found, load_config(None, ["texture_size=64"]))
-    assert textures.mask.sum() == pytest.approx(0.72 * 64**2, rel=0.05)
+    prepared = prepare(found, load_config(None, ["texture_size=64"]))
+    assert prepared.sampled.mask.sum() == pytest.approx(0.72 * 64**2, rel=0.05)
     columns = np.broadcast_to(np.arange(64), (64, 64))
     for half, colour in ((columns < 26, (200, 60, 40)), (columns > 38, (40, 60, 200))):
-        inside = half & textures.mask
-        np.testing.assert_allclose(textures.initial[inside] * 255, np.broadcast_to(colour, (inside.sum(), 3)), atol=3)
-    assert (textures.provenance["mirrored"] == 0).all()
+        inside = half & prepared.sampled.mask
+        np.testing.assert_allclose(prepared.initial.texture[inside] * 255, np.broadcast_to(colour, (inside.sum(), 3)), atol=3)
+    assert (prepared.initial.provenance["mirrored"] == 0).all()
 
 
 def test_a_cube_with_seams(tmp_path):
@@ -156,13 +156,13 @@ def test_a_cube_with_seams(tmp_path):
     save_reconstruction(tmp_path, mesh, camera, photo)
     found = load_reconstruction(tmp_path)
     assert (found.mesh.uv_faces == mesh.uv_faces).all() and len(found.mesh.vertices) == 8 and len(found.mesh.uvs) == 24
-    textures = prepare(found, load_config(None, [f"texture_size={size}"]))
-    per_island = [textures.visibility[(island == k) & geometry.mask].mean() for k in range(6)]
+    prepared = prepare(found, load_config(None, [f"texture_size={size}"]))
+    per_island = [prepared.sampled.visibility[(island == k) & geometry.mask].mean() for k in range(6)]
     assert sum(share > 0.3 for share in per_island) == 3 and sum(share < 1e-6 for share in per_island) == 3
     assert abs(outward_sign(geometry, mesh, camera)) == 1
-    certain = textures.visibility > 0.99
+    certain = prepared.sampled.visibility > 0.99
     # But beside the cube's edges, where a pixel of the photo shows two sides.
-    assert (np.abs(textures.initial - texture)[certain].max(-1) < 0.02).mean() > 0.9
+    assert (np.abs(prepared.initial.texture - texture)[certain].max(-1) < 0.02).mean() > 0.9
 
 
 def test_a_photo_that_does_not_show_the_mesh(tmp_path):

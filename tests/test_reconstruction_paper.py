@@ -16,7 +16,7 @@ from stand_in_assets import (
 )
 
 import refine
-from pipeline import reconstruct
+from pipeline.reconstruction import program
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.settings.errors import ConfigError
 
@@ -61,7 +61,7 @@ def finished(assets, tmp_path_factory):
             words = [*photos, "-o", str(out), "-c", "figure8", f"assets={folder}", f"content={test_data / 'content_ostec'}"]
             words += [f"refine.vgg16_weights={folder / 'vgg16.pth'}", *SHORT]
             with pytest.warns(UserWarning, match="the published file's"):
-                made["all"] = out, reconstruct.main(words), refine.main(words)
+                made["all"] = out, program.main(words), refine.main(words)
         return made["all"]
 
     return make
@@ -108,7 +108,7 @@ def test_one_batch_is_as_good_as_one_by_one(finished, assets, test_data, tmp_pat
     folder = assets(test_data)
     words = [str(test_data / "photos" / "34141.png"), "-o", str(tmp_path / "one"), "-c", "figure8", f"assets={folder}"]
     words += [f"refine.vgg16_weights={folder / 'vgg16.pth'}", f"content={test_data / 'content_ostec'}", *SHORT]
-    assert reconstruct.main(words) == 0
+    assert program.main(words) == 0
     one = load_reconstruction(tmp_path / "one" / "34141" / "reconstruction")
     of_batch = load_reconstruction(finished(test_data)[0] / "34141" / "reconstruction")
     np.testing.assert_allclose(one.mesh.vertices, of_batch.mesh.vertices, atol=1e-4)
@@ -119,7 +119,7 @@ def test_figure7_starts_from_the_face_models_colours(assets, test_data, tmp_path
     words = [str(test_data / "photos" / "00073.png"), "-o", str(tmp_path / "out"), "-c", "figure7", f"assets={folder}"]
     words += [f"refine.vgg16_weights={folder / 'vgg16.pth'}", *SHORT]
     with pytest.warns(UserWarning, match="the published file's"):
-        assert reconstruct.main(words) == 0 and refine.main(words) == 0
+        assert program.main(words) == 0 and refine.main(words) == 0
     content = np.asarray(Image.open(tmp_path / "out" / "00073" / "reconstruction" / "content.png")).astype(float)
     initial = np.asarray(Image.open(tmp_path / "out" / "00073" / "initial.png")).astype(float)
     assert content.shape == initial.shape == (128, 128, 3) and content.std() > 5
@@ -132,7 +132,7 @@ def test_nothing_present_is_one_message_before_any_work(tmp_path, test_data, mon
     monkeypatch.setattr("external.assets.fetch", lambda *_: pytest.fail("nothing is fetched where more is missing"))
     out = tmp_path / "out"
     with pytest.raises(ConfigError) as error:
-        reconstruct.main([str(test_data / "photos"), "-o", str(out), "-c", "figure8", f"assets={tmp_path}", "content=nowhere"])
+        program.main([str(test_data / "photos"), "-o", str(out), "-c", "figure8", f"assets={tmp_path}", "content=nowhere"])
     message = str(error.value)
     for name in ("BFM_model_front.mat", "epoch_latest.pth", "vgg16-397923af.pth", "nowhere", "BFM_UV.mat"):
         assert name in message, name

@@ -16,13 +16,13 @@ import yaml
 from PIL import Image
 from stand_in_assets import write_vgg16
 from synthetic_faces import albedo, head, head_normals, lit, photograph
+from test_runs_manifest import recorded
 
 import refine
 from evaluation.prepared import prepare
 from pipeline.reconstruction.folder import load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.runs.files import write_image
-from pipeline.runs.run_folder import RunFolder
 from pipeline.settings.loading import load_config
 from pipeline.texture.provenance import LEGEND, OUTSIDE
 from pipeline.texture.results import measure
@@ -138,13 +138,14 @@ def test_the_rendering_agrees_and_better_than_at_first(heads, finished):
     for name in ("ann", "bob"):
         metrics = json.loads((finished / name / "metrics.json").read_text())["rendering"]
         reconstruction = load_reconstruction(heads / name)
-        textures = prepare(reconstruction, load_config(None, [*QUICK, "unwrap.fit_iterations=0"]))
-        initial, _, _ = measure(reconstruction, textures, as_bytes(textures.initial))
+        prepared = prepare(reconstruction, load_config(None, [*QUICK, "unwrap.fit_iterations=0"]))
+        visibility = prepared.sampled.visibility
+        initial, _ = measure(reconstruction, visibility, as_bytes(prepared.initial.texture))
         assert metrics["psnr"] > 34 and metrics["ssim"] > 0.93
         assert metrics["psnr"] > initial["rendering"]["psnr"] + 0.5
         # What is reported is what the file holds.
         written = np.asarray(Image.open(finished / name / "texture.png"))
-        again, _, _ = measure(reconstruction, textures, written)
+        again, _ = measure(reconstruction, visibility, written)
         assert again["rendering"]["psnr"] == pytest.approx(metrics["psnr"])
 
 
@@ -166,7 +167,7 @@ def test_provenance_says_where_colours_come_from(heads, finished):
         shares, settings = metrics["shares"], load_config(None, QUICK)
         assert set(shares) == {"observed", "mirrored", "synthesised"}
         picture = np.asarray(Image.open(finished / name / "provenance.png")).astype(float)
-        mask = prepare(load_reconstruction(heads / name), settings).mask
+        mask = prepare(load_reconstruction(heads / name), settings).sampled.mask
         assert (picture[~mask] == OUTSIDE).all() and not (picture[mask] == OUTSIDE).all(axis=-1).any()
         visibility = np.asarray(Image.open(finished / name / "visibility.png"))
         assert (picture[mask & (visibility == 255)] == LEGEND["observed"][0]).all()
@@ -354,9 +355,9 @@ def test_a_photo_that_the_first_stage_failed_on(tmp_path, capsys):
     write_image(tmp_path / "landscape.png", np.full((50, 60, 3), 100, np.uint8))
     write_image(tmp_path / "new.png", np.full((50, 60, 3), 100, np.uint8))
     out = tmp_path / "out"
-    with RunFolder(out) as folder:
-        folder.start("reconstruction", ["landscape"], config_name="default", config_yaml="", seed=0, device="cpu")
-        folder.record("landscape", "failed", message="no face was found")
+    with recorded(out) as manifest:
+        manifest.start("reconstruction", ["landscape"])
+        manifest.record("landscape", "failed", message="no face was found")
     assert run(out, tmp_path / "landscape.png", tmp_path / "new.png") == 1
     assert status_of(out) == {"landscape": "failed", "new": "failed"}
     printed = capsys.readouterr().out

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from test_pipeline_reconstruction_folder import cube
+from test_reconstruction_folder import cube
 
 from pipeline.runs.files import RunFolderError, write_image, write_json
 from pipeline.texture.provenance import LEGEND

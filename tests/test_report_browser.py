@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 import refine
-from pipeline import reconstruct
+from pipeline.reconstruction import program
 from pipeline.reconstruction.images import as_float
 from pipeline.reconstruction.photos import sample_photos
 from pipeline.runs.files import write_image
@@ -36,7 +36,7 @@ def out(tmp_path_factory):
     place = tmp_path_factory.mktemp("real")
     write_image(place / "wall.png", np.full((90, 120, 3), 140, np.uint8))
     words = [*(str(photo.path) for photo in sample_photos()), str(place / "wall.png"), "-o", str(place / "out"), *SETTINGS]
-    assert reconstruct.main(words) == 1
+    assert program.main(words) == 1
     assert refine.main(words) == 1
     return place / "out"
 

@@ -1,15 +1,16 @@
 """What a run is expected to cost: said before a long one, silent before a short one."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pipeline import choices
+from pipeline.runs import backends
 from pipeline.runs.forecast import Forecast, duration, memory_each, refinement_seconds
 from pipeline.settings.loading import load_config
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+GPU = torch.device("cuda")
 
 
 def test_a_short_run_says_nothing():
@@ -34,10 +35,9 @@ def test_what_is_not_known_beforehand_is_said_after_the_first_photo():
 
 
 def test_the_published_schedule_takes_hours_and_the_default_seconds():
-    hours = refinement_seconds(load_config("facerefiner"), "vgg16", CPU) / 3600
+    hours = refinement_seconds(load_config("facerefiner"), "vgg16") / 3600
     assert 2 < hours < 4  # docs/benchmarks.md: about 3 h
-    assert 10 < refinement_seconds(load_config(), "patches", CPU) < 30  # README: about 18 s
-    assert refinement_seconds(load_config(), "vgg16", GPU) is None
+    assert 10 < refinement_seconds(load_config(), "patches") < 30  # README: about 18 s
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(700, "12 min"), (5300, "88 min"), (11_000, "3 h"), (200_000, "2 days")])
@@ -46,16 +46,19 @@ def test_durations(seconds, text):
 
 
 def test_jobs_follow_processors_memory_and_photos(monkeypatch):
-    each = memory_each(load_config(), "patches")
-    assert 1.2e9 < each < 1.6e9
+    config = load_config(None, ["refine.features=patches"])
+    assert 1.2e9 < memory_each(config, "patches") < 1.6e9
+    cpu = backends.choose_backends(config)
+    gpu = replace(cpu, device=GPU)
+    three = load_config(None, ["refine.features=patches", "jobs=3"])
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(choices, "available_memory", lambda: 100e9)
-    assert [choices.choose_jobs(0, CPU, photos, each) for photos in (0, 1, 3, 8, 500)] == [1, 1, 1, 4, 8]
-    assert choices.choose_jobs(0, GPU, 500, each) == 1
-    assert choices.choose_jobs(3, GPU, 500, each) == 3 and choices.choose_jobs(3, CPU, 2, each) == 2
-    monkeypatch.setattr(choices, "available_memory", lambda: 4e9)
-    assert choices.choose_jobs(0, CPU, 500, each) == 2
-    monkeypatch.setattr(choices, "available_memory", lambda: 1e8)
-    assert choices.choose_jobs(0, CPU, 500, each) == 1
+    monkeypatch.setattr(backends, "available_memory", lambda: 100e9)
+    assert [backends.choose_jobs(config, cpu, photos) for photos in (0, 1, 3, 8, 500)] == [1, 1, 1, 4, 8]
+    assert backends.choose_jobs(config, gpu, 500) == 1
+    assert backends.choose_jobs(three, gpu, 500) == 3 and backends.choose_jobs(three, cpu, 2) == 2
+    monkeypatch.setattr(backends, "available_memory", lambda: 4e9)
+    assert backends.choose_jobs(config, cpu, 500) == 2
+    monkeypatch.setattr(backends, "available_memory", lambda: 1e8)
+    assert backends.choose_jobs(config, cpu, 500) == 1
     monkeypatch.undo()
-    assert choices.available_memory() > 1e6
+    assert backends.available_memory() > 1e6

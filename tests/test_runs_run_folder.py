@@ -1,6 +1,5 @@
 """The folder of a run: whole files, whole folders, what a kill leaves, and the record of what became of every photo."""
 
-import csv
 import errno
 import json
 import os
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import run_folder
 from pipeline.runs.files import (
     InputFileError,
     RunFolderError,
@@ -26,7 +24,6 @@ from pipeline.runs.files import (
     write_json,
     write_text,
 )
-from pipeline.runs.manifest import software_versions
 from pipeline.runs.run_folder import RunFolder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -36,11 +33,6 @@ def content(folder: Path) -> dict[str, str]:
     """Every file below a folder but the lock, by relative path."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): path.read_text() for path in files}
-
-
-def start(run: RunFolder, stage: str, names: list[str], **changes) -> None:
-    values = {"config_name": "quick", "config_yaml": "seed: 1\n", "seed": 1, "device": "cpu"}
-    run.start(stage, names, **{**values, **changes})
 
 
 def refusal(call, *arguments) -> str:
@@ -155,6 +147,7 @@ def test_other_errors_of_the_block_pass(tmp_path):
 KILLED = """
 import os, signal, shutil, sys
 from pathlib import Path
+from pipeline.runs.files import write_text
 from pipeline.runs.run_folder import RunFolder
 step, out = sys.argv[1], sys.argv[2]
 die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
@@ -176,7 +169,7 @@ with RunFolder(out) as run:
             die()
         (partial / "b").write_text("new")
     if step == "in a single file":
-        run.start("refinement", ["photo"], config_name="c", config_yaml="x: 1", seed=0, device="cpu")
+        write_text(run.path / "config.yaml", "x: 1")
 """
 
 
@@ -319,58 +312,6 @@ def test_finished_means_the_fingerprint_is_there(tmp_path):
     assert is_finished(tmp_path, "r", marker="source.json")
 
 
-# ---- manifest and summary
-
-
-def manifest(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-
-
-def test_manifest_tells_what_became_of_every_photo(tmp_path):
-    with RunFolder(tmp_path) as run:
-        start(run, "reconstruction", ["größe", "b", "c"], assets=[{"name": "MediaPipe", "licence": "Apache-2.0"}])
-        run.record("größe", "done", seconds=1.5)
-        assert manifest(tmp_path)["photos"]["größe"]["status"] == "done"
-        run.record("b", "failed", message="no face was found")
-        run.record("c", "skipped")
-    with RunFolder(tmp_path) as run:
-        start(run, "refinement", ["größe", "c"], device="cuda", assets=[{"name": "VGG16", "licence": "BSD-3-Clause"}])
-        run.record("größe", "done", seconds=2.25, message="patches")
-        run.record("c", "skipped")
-    found = manifest(tmp_path)
-    assert found["photos"]["größe"]["seconds"] == 3.75 and found["photos"]["größe"]["message"] == "patches"
-    assert set(found["photos"]["größe"]["stages"]) == {"reconstruction", "refinement"}
-    assert found["photos"]["c"]["status"] == "skipped" and "b" not in found["photos"]
-    assert found["device"] == {"reconstruction": "cpu", "refinement": "cuda"} and found["seed"] == 1
-    assert [asset["name"] for asset in found["assets"]] == ["MediaPipe", "VGG16"]
-    assert found["software"]["packages"]["numpy"] == np.__version__
-    assert (tmp_path / "config.yaml").read_text() == "seed: 1\n"
-
-
-def test_photo_has_failed_where_a_stage_has(tmp_path):
-    with RunFolder(tmp_path) as run:
-        start(run, "reconstruction", ["a"])
-        run.record("a", "failed", message="no face was found")
-        start(run, "refinement", ["a"])
-        run.record("a", "skipped", message="not reconstructed")
-        assert manifest(tmp_path)["photos"]["a"]["status"] == "failed"
-        assert manifest(tmp_path)["photos"]["a"]["message"] == "no face was found; not reconstructed"
-        start(run, "reconstruction", ["a"])
-        run.record("a", "done")
-        assert manifest(tmp_path)["photos"]["a"]["status"] == "done"
-        assert list(manifest(tmp_path)["photos"]["a"]["stages"]) == ["reconstruction"]
-
-
-def test_photos_of_former_runs_stay_while_their_results_do(tmp_path):
-    with RunFolder(tmp_path) as run:
-        start(run, "reconstruction", ["a", "b"])
-        run.results("a").mkdir()
-        run.record("a", "done")
-        run.record("b", "failed")
-        start(run, "reconstruction", ["c"])
-        assert list(manifest(tmp_path)["photos"]) == ["a"]
-
-
 @pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "summary.csv"])
 def test_a_users_file_is_not_taken_for_ours(tmp_path, name):
     (tmp_path / name).write_text("mine: 1")
@@ -386,62 +327,6 @@ def test_a_file_in_the_place_of_a_photos_folder(tmp_path):
         assert (tmp_path / "out" / "a").read_text() == "mine"
 
 
-def test_damaged_manifest_is_begun_anew(tmp_path):
-    (tmp_path / ".lock").touch()
-    (tmp_path / "manifest.json").write_text('{"photos": ')
-    with RunFolder(tmp_path) as run:
-        start(run, "refinement", ["a"])
-        run.record("a", "done")
-    assert manifest(tmp_path)["photos"]["a"]["status"] == "done"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["[]", '{"photos": 3, "assets": {}, "device": []}', '{"photos": {"a": 1, "b": {"stages": {"refinement": {"status": 1}}}}}',
-     '{"photos": {}, "assets": [1, {"licence": "none"}]}', "[" * 100_000],
-    ids=lambda text: text[:20],
-)  # fmt: skip
-def test_a_manifest_of_another_form_is_begun_anew(tmp_path, text):
-    (tmp_path / ".lock").touch()
-    (tmp_path / "manifest.json").write_text(text)
-    with RunFolder(tmp_path) as run:
-        start(run, "refinement", ["a", "b"])
-        run.record("a", "done")
-        run.record("b", "failed", message="no")
-        run.write_summary()
-    assert {name: entry["status"] for name, entry in manifest(tmp_path)["photos"].items()} == {"a": "done", "b": "failed"}
-
-
-def test_wrong_use_is_named(tmp_path):
-    with RunFolder(tmp_path) as run:
-        with pytest.raises(RuntimeError, match="start comes before"):
-            run.record("a", "done")
-        with pytest.raises(ValueError, match="stage is 'refine', allowed are reconstruction, refinement"):
-            start(run, "refine", [])
-        start(run, "refinement", ["a"])
-        with pytest.raises(ValueError, match="status is 'ok', allowed are done, failed, skipped"):
-            run.record("a", "ok")
-
-
-def test_summary_has_a_line_for_each_photo_of_the_run(tmp_path):
-    with RunFolder(tmp_path) as run:
-        start(run, "refinement", ['a, "b"', "größe", "bad"])
-        seconds = {"refine": 2, "render": 1.5}
-        figures = {"fingerprint": "f", "psnr": 43.5, "seconds": seconds, "losses": [1, 2], "ok": True}
-        for name, metrics in (('a, "b"', figures), ("größe", {"ssim": 0.98, "psnr": 40})):
-            with run.replaced_results(name) as partial:
-                write_json(partial / "metrics.json", metrics)
-            run.record(name, "done")
-        run.record("bad", "failed", message="no face, sorry")
-        run.write_summary()
-    with open(tmp_path / "summary.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["photo", "status", "message", "psnr", "seconds.refine", "seconds.render", "ssim"]
-    assert [row["photo"] for row in rows] == ['a, "b"', "größe", "bad"]
-    assert rows[0]["psnr"] == "43.5" and rows[0]["ssim"] == "" and rows[1]["ssim"] == "0.98"
-    assert rows[2]["status"] == "failed" and rows[2]["message"] == "no face, sorry" and rows[2]["psnr"] == ""
-
-
 def test_reconstruction_survives_new_results(tmp_path):
     with RunFolder(tmp_path) as run:
         with run.replaced_reconstruction("a") as partial:
@@ -451,11 +336,3 @@ def test_reconstruction_survives_new_results(tmp_path):
         with run.replaced_reconstruction("a") as partial:
             (partial / "mesh.obj").write_text("2")
         assert content(run.results("a")) == {"texture": "1", "reconstruction/mesh.obj": "2"}
-
-
-def test_versions_of_packages_that_are_not_installed_are_null(tmp_path, monkeypatch):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("# why\nno-such-package-here==1.0\nnumpy==1.26.4\n")
-    monkeypatch.setattr(run_folder, "_REQUIREMENTS", requirements)
-    packages = software_versions()["packages"]
-    assert packages == {"no-such-package-here": None, "numpy": np.__version__}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.reconstruction.detect import FaceError, _chosen
-from pipeline.reconstruction.images import as_bytes, as_float
+from pipeline.reconstruction.images import as_float
 from pipeline.runs.files import RunFolderError
-from pipeline.settings.errors import ConfigError, reason
+from pipeline.settings.errors import ConfigError, UserError, reason
 
 
 def failure(function, *arguments):
@@ -15,11 +15,10 @@ def failure(function, *arguments):
     return raised.value
 
 
-def test_what_our_code_raises_is_said_as_it_is():
+def test_a_user_error_is_its_own_line(capsys):
     assert reason(failure(_chosen, [], 2)) == "detect.face is 2, but 0 faces were found; 0 is the largest, 1 the next"
-    assert reason(failure(as_float, np.zeros(3))) == "as_float takes uint8 images, not float64"
-    message = reason(failure(as_bytes, np.full(3, np.nan)))
-    assert message == "as_bytes got an image with 3 values that are not a number"
+    assert reason(UserError("that is wrong: do this")) == "that is wrong: do this"
+    assert capsys.readouterr().err == ""
 
 
 def test_an_exception_that_was_handed_over_is_said_too():
@@ -31,9 +30,12 @@ def test_an_exception_that_was_handed_over_is_said_too():
     assert reason(failure(handed_over)) == "no face"
 
 
-def test_any_other_is_a_fault_and_names_the_place():
+def test_any_other_is_a_bug_that_names_its_place_and_shows_its_traceback(capsys):
     message = reason(failure(as_float, None))
-    assert message.startswith("unexpected AttributeError at pipeline/reconstruction/photos.py:") and "please report it" in message
+    assert message.startswith("unexpected AttributeError at pipeline/reconstruction/images.py:") and "please report it" in message
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+    # A raise statement alone does not make an error the user's.
+    assert reason(failure(as_float, np.zeros(3))).startswith("unexpected TypeError at pipeline/reconstruction/images.py:")
     message = reason(failure(_chosen, [1], "x"))
     assert message.startswith("unexpected TypeError at pipeline/reconstruction/detect.py:")
     assert "\n" not in reason(failure(int, "two\nlines"))

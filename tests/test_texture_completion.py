@@ -197,17 +197,17 @@ def test_the_whole_way_from_photo_and_mesh():
         photo = photograph(truth.texture, truth.found)
         found = truth.found
         given = Reconstruction(found.mesh, found.camera, photo, None, None, found.head_to_camera, True, {})
-        textures = prepare(given, load_config(None, [f"texture_size={SIZE}"]))
-        assert (textures.mask == truth.mask).all()
-        np.testing.assert_allclose(sum(textures.provenance.values())[textures.mask], 1, atol=1e-5)
-        seen = textures.visibility == 1
-        assert truth.error(textures.initial, seen) < 0.03
+        prepared = prepare(given, load_config(None, [f"texture_size={SIZE}"]))
+        assert (prepared.sampled.mask == truth.mask).all()
+        np.testing.assert_allclose(sum(prepared.initial.provenance.values())[prepared.sampled.mask], 1, atol=1e-5)
+        seen = prepared.sampled.visibility == 1
+        assert truth.error(prepared.initial.texture, seen) < 0.03
         if yaw:
-            hidden = truth.hidden & (textures.visibility < 0.01)
-            error = truth.error(textures.initial, hidden)
+            hidden = truth.hidden & (prepared.sampled.visibility < 0.01)
+            error = truth.error(prepared.initial.texture, hidden)
             assert error < 0.7 * truth.error(truth.texture[:, ::-1], hidden)
             unknown = prepare(dataclasses.replace(given, symmetric=False), load_config(None, [f"texture_size={SIZE}"]))
-            assert (unknown.provenance["mirrored"] == 0).all()
-            assert error < 0.8 * truth.error(unknown.initial, hidden)
+            assert (unknown.initial.provenance["mirrored"] == 0).all()
+            assert error < 0.8 * truth.error(unknown.initial.texture, hidden)
         # Texels beside the islands go on in the islands' colours.
-        assert textures.initial[~textures.mask].min() > 0.02
+        assert prepared.initial.texture[~prepared.sampled.mask].min() > 0.02

@@ -14,7 +14,7 @@ import pytest
 import trimesh
 from PIL import Image
 from synthetic_faces import head
-from test_pipeline_reconstruction_folder import cube
+from test_reconstruction_folder import cube
 
 from pipeline.reconstruction.images import as_float
 from pipeline.runs.files import write_image

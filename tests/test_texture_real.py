@@ -9,7 +9,7 @@ import torch._dynamo  # noqa: F401  Triton, loaded after TensorFlow, crashes: ru
 from PIL import Image
 
 import refine
-from pipeline import reconstruct
+from pipeline.reconstruction import program
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.reconstruction.photos import find_photos
 from renderer.visibility import texel_geometry
@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
             if len(photos) < 2:
                 pytest.skip(f"needs two real photos in {test_data / 'photos'}")
             out = tmp_path_factory.mktemp("real") / "out"
-            assert reconstruct.main([*photos, "-o", str(out), *SETTINGS]) == 0
+            assert program.main([*photos, "-o", str(out), *SETTINGS]) == 0
             assert refine.main([*photos, "-o", str(out), *SETTINGS]) == 0
             made[test_data] = out
         return made[test_data]
