@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,56 +22,65 @@ if __name__ == "__main__":
     with user_errors():
         parse(sys.argv[1:], __doc__)  # wrong use is reported before torch is loaded, which takes seconds
 
+from external.assets import Obtained
 from pipeline.reconstruction.folder import Reconstruction, load_reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.reconstruction.photos import resolve_inputs
-from pipeline.runs.backends import Backends, choose_backends, choose_jobs, seconds_each
-from pipeline.runs.jobs import Died, run_tasks, threads_each
-from pipeline.runs.manifest import Outcome
+from pipeline.runs.backends import Backends, choose_backends, schedule
+from pipeline.runs.jobs import Died, choose_jobs, run_tasks, threads_each
+from pipeline.runs.manifest import Outcome, Plan
+from pipeline.runs.preflight import require_assets
 from pipeline.runs.run_folder import RunFolder
-from pipeline.runs.stage import Stage, failure
+from pipeline.runs.stage import failure, run_stage
+from pipeline.settings.errors import printable
 from pipeline.settings.loading import to_yaml
 from pipeline.texture import results
 from pipeline.texture.comparison import PhotoComparison
-from pipeline.texture.content import ContentImages, read_content
-from pipeline.texture.initial import complete_texture
+from pipeline.texture.initial import complete_texture, read_content
 from pipeline.texture.refined import refine
 from pipeline.texture.sampled import fit_to_photo, unwrap_photo
-from pipeline.texture.tasks import Task, plan
+from pipeline.texture.tasks import ContentImages, Task, plan_tasks
 from report.page import report_or_reason
 
 
 def main(argv: list[str] | None = None) -> int:
     """Refine every face that a command line names; returns the exit code."""
     arguments = parse(argv, __doc__)
-    config = arguments.config
-    backends = choose_backends(config, may_fetch=not arguments.dry_run)
-    content = ContentImages(config.content)
-    subjects = resolve_inputs(arguments)
-    line = f"refine: {len(subjects)} faces on {backends}"
+    config, out = arguments.config, arguments.out
+    obtained = require_assets(config, reconstructing=False, may_fetch=not arguments.dry_run)
+    backends = choose_backends(config, obtained)
+    subjects = resolve_inputs(arguments.photos, out)
+    headline = f"refine: {len(subjects)} faces on {backends}"
     if arguments.dry_run:
-        print(to_yaml(config) + line, *(f"  {subject.folder} -> {arguments.out / subject.name}" for subject in subjects), sep="\n")
+        lines = [f"  {subject.folder} -> {out / subject.name}" for subject in subjects]
+        print(to_yaml(config) + printable("\n".join([headline, *lines]), keep="\n"))
         return ALL_DONE
-    with Stage("refinement", arguments, [subject.name for subject in subjects]) as stage:
-        stage.start(backends.device_name, backends.assets + content.assets(), backends.notes, line)
-        planned = [plan(subject, arguments, backends, content) for subject in subjects]
-        stage.record_all([found for found in planned if isinstance(found, Outcome)])
-        tasks = [found for found in planned if isinstance(found, Task)]
-        jobs = choose_jobs(config, backends, len(tasks))
-        stage.forecast(len(tasks), jobs, seconds_each(config, backends))
-        refiner = partial(Refiner, arguments, config.threads or threads_each(jobs))
-        for task, outcome in run_tasks(refiner, tasks, jobs, stage.within):
-            stage.record(failure(task.name, outcome) if isinstance(outcome, Died) else outcome)
-    print(report_or_reason(arguments.out))
-    return SOME_FAILED if stage.failed else ALL_DONE
+    content = ContentImages(obtained.content)
+    assets = backends.assets + content.assets()
+    tasks, known = plan_tasks(subjects, content, config, backends.kinds, out)
+    jobs = choose_jobs(config.jobs, len(tasks), backends.memory_each, backends.device.type == "cuda")
+    names, seconds_each = [subject.name for subject in subjects], backends.seconds_each
+    plan = Plan(names, known, len(tasks), backends.device_name, assets, jobs, seconds_each, backends.notes, headline)
+    failed = run_stage("refinement", arguments, plan, partial(refine_all, arguments, obtained, tasks, jobs))
+    print(report_or_reason(out))
+    return SOME_FAILED if failed else ALL_DONE
+
+
+def refine_all(
+    arguments: Arguments, obtained: Obtained, tasks: list[Task], jobs: int, progress: Callable[[float, str], None]
+) -> Iterator[Outcome]:
+    """Refine faces, `jobs` at once in processes of their own; their outcomes as they are known."""
+    threads = arguments.config.threads or threads_each(jobs)
+    for task, outcome in run_tasks(partial(Refiner, arguments, obtained, threads), tasks, jobs, progress):
+        yield failure(task.name, outcome) if isinstance(outcome, Died) else outcome
 
 
 class Refiner:
     """Refines single faces into OUT: in the main process, which holds OUT's lock, or in workers."""
 
-    def __init__(self, arguments: Arguments, threads: int):
+    def __init__(self, arguments: Arguments, obtained: Obtained, threads: int):
         self._arguments, self._run = arguments, RunFolder(arguments.out)
-        self._backends = choose_backends(arguments.config, threads)
+        self._backends = choose_backends(arguments.config, obtained, threads)
 
     def __call__(self, task: Task, progress: Callable[[float, str], None] | None = None) -> Outcome:
         """Refine one face. A failure is an outcome, unless it would fail every face: then it is raised."""
@@ -109,7 +118,8 @@ def refine_photo(
         initial = complete_texture(sampled, reconstruction, content, config)
     with log.part("refine", 0.3):
         features = backends.features.extractor()
-        refined = refine(initial, sampled, comparison, features, config, log.steps("refine", 0.3, 0.5))
+        settings = schedule(config, backends.features.kind, has_content=content is not None)
+        refined = refine(initial, sampled, comparison, features, settings, config.seed, log.steps("refine", 0.3, 0.5))
     with log.part("write", 0.8):
         texture = results.write_textures(folder, sampled, initial, refined)
         head = results.export_head(folder, task.name, reconstruction, texture, sampled.outward)

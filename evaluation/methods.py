@@ -16,9 +16,9 @@ from pipeline.runs.backends import choose_device, choose_features
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN
-from pipeline.texture.content import ContentError
 from pipeline.texture.refined import refine
 from pipeline.texture.sampled import Sampled
+from pipeline.texture.tasks import ContentError
 from renderer.dilate import dilate
 
 VERSION = "2"  # of what the methods of this file make; raised when the same input gives other textures

@@ -9,9 +9,9 @@ from pathlib import Path
 from evaluation import perceptual
 from evaluation.methods import Method, baseline_methods, defect_methods
 from evaluation.views import Scoring, Task, run_view, set_up_process, suits_reprojection
-from pipeline.reconstruction.folder import ReconstructionError, is_reconstruction
+from pipeline.reconstruction.folder import ReconstructionError
 from pipeline.reconstruction.images import PhotoError
-from pipeline.reconstruction.photos import find_photos, resolve_inputs
+from pipeline.reconstruction.photos import find_photos, is_reconstruction, resolve_inputs
 from pipeline.runs.jobs import Died, in_processes, threads_each
 from pipeline.settings.command_line import Arguments
 

@@ -33,14 +33,16 @@ from evaluation.reprojection import (
     viewpoint,
     yaw_of,
 )
-from pipeline.reconstruction.folder import ReconstructionError, input_files, load_reconstruction, save_reconstruction
+from pipeline.reconstruction.folder import ReconstructionError, load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import IMAGE_ENDINGS, PhotoError, as_bytes, as_float, read_photo
+from pipeline.reconstruction.photos import input_files
 from pipeline.runs.files import InputFileError, results_fingerprint, write_image, write_json
 from pipeline.settings.loading import fingerprint
 from pipeline.texture import results
 from pipeline.texture.comparison import DivergedError, rendered_over, surely_shown
-from pipeline.texture.content import ContentError, ContentImages, content_as_texture
+from pipeline.texture.initial import content_as_texture
 from pipeline.texture.sampled import unwrap_photo
+from pipeline.texture.tasks import ContentError, ContentImages
 from renderer.lookup import build_lookup
 
 PHOTO = "photo"

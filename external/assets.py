@@ -214,6 +214,15 @@ ASSETS = (
 )
 
 
+@dataclass(frozen=True)
+class Obtained:
+    """Where what a user obtained lies, or belongs."""
+
+    vgg16: Path  # ImageNet weights
+    arcface: Path  # weights
+    content: Path | None  # initial textures made elsewhere
+
+
 class FetchError(RuntimeError):
     """Something could not be downloaded; one line with what to do."""
 
@@ -235,6 +244,20 @@ def used_by(*parts):
 def assets_folder(setting="data"):
     """The folder of obtained files: the setting `assets`; a relative one is below the project's own folder."""
     return ROOT / Path(setting).expanduser()
+
+
+def obtained(folder="data", vgg16="", content=""):
+    """Where everything obtained lies, or belongs. folder: the setting `assets`. vgg16, content: files or folders given.
+
+    content is looked for from the current folder, else (data/ostec) from the project's own.
+    """
+    place = assets_folder(folder)
+    given = Path(content).expanduser()
+    return Obtained(
+        Path(vgg16).expanduser() if vgg16 else vgg16_path(place),
+        place / IDENTITY_NETWORK,
+        (given if given.exists() else ROOT / given) if content else None,
+    )
 
 
 def vgg16_path(folder):
@@ -329,6 +352,11 @@ def fetch(asset, folder, quiet=False):
     except OSError as error:
         raise FetchError(f"{target} cannot be written: {_reason(error)}") from error
     return target
+
+
+def fetch_part(part, folder="data"):
+    """Fetch the asset of a part; folder: the setting `assets`. Returns its path; raises FetchError."""
+    return fetch(next(asset for asset in ASSETS if asset.used_by == part), assets_folder(folder))
 
 
 def difference(path, file):

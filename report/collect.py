@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.runs.files import RunFolderError
+from pipeline.runs.manifest import figures
 
 # Numbers in metrics.json that say where or how, not how good or how long.
 _NO_FIGURES = ("losses.transfer", "losses.scale", "losses.step", "texture_size")
@@ -23,7 +24,7 @@ class Photo:
 
     def figures(self):
         """{dotted key: number} of metrics.json, to six digits."""
-        return {key: float(f"{value:.6g}") for key, value in _numbers(self.metrics) if key not in _NO_FIGURES}
+        return {key: float(f"{value:.6g}") for key, value in figures(self.metrics) if key not in _NO_FIGURES}
 
     def file(self, name):
         """A file of the results, or None."""
@@ -87,12 +88,6 @@ def _leaves(tree, prefix=""):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _numbers(metrics):
-    for key, value in _leaves(metrics):
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield key, value
 
 
 def _read_metrics(path):

@@ -8,16 +8,11 @@ from synthetic_faces import albedo, head, photograph
 from synthetic_meshes import grid_mesh, plane
 
 from evaluation.prepared import prepare
-from pipeline.reconstruction.folder import (
-    ReconstructionError,
-    input_files,
-    is_reconstruction,
-    load_reconstruction,
-    save_reconstruction,
-)
+from pipeline.reconstruction.folder import ReconstructionError, load_reconstruction, save_reconstruction
+from pipeline.reconstruction.photos import input_files, is_reconstruction
 from pipeline.runs.files import write_image
 from pipeline.settings.loading import load_config
-from pipeline.texture.content import content_as_texture
+from pipeline.texture.initial import content_as_texture
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 from renderer.render import render

@@ -41,31 +41,6 @@ class Reconstruction:
     source: dict  # source.json, {} where there is none
 
 
-def is_reconstruction(path):
-    return (Path(path) / "camera.json").is_file() and (Path(path) / "mesh.obj").is_file()
-
-
-def face_names(photo_name, count):
-    """Folder names of a photo's faces: its own, then -face2, -face3 ..."""
-    return [photo_name] + [f"{photo_name}-face{number}" for number in range(2, count + 1)]
-
-
-def faces_of(folder, photo_name):
-    """Names of all faces of a photo, as the reconstruction of its first one tells; only its own where that tells no such names."""
-    try:
-        names = json.loads((Path(folder) / "source.json").read_text(encoding="utf-8"))["faces"]
-        # What a file says is not trusted as a path.
-        return names if names == face_names(photo_name, len(names)) else [photo_name]
-    except (OSError, ValueError, RecursionError, LookupError, TypeError):
-        return [photo_name]
-
-
-def input_files(folder):
-    """The files a refinement of this folder depends on, in a fixed order."""
-    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "source.json")
-    return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
-
-
 def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, content=None):
     """Write a reconstruction into an existing folder.
 

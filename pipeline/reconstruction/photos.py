@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.reconstruction.folder import faces_of, is_reconstruction
 from pipeline.reconstruction.images import IMAGE_ENDINGS, PhotoError
 from pipeline.runs.run_folder import OWN_FILES
 
@@ -131,45 +130,77 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-# The reconstruction stage has said why, and the manifest holds it.
+def is_reconstruction(path: str | Path) -> bool:
+    """Whether a path is a reconstruction folder."""
+    return (Path(path) / "camera.json").is_file() and (Path(path) / "mesh.obj").is_file()
+
+
+def face_names(photo_name: str, count: int) -> list[str]:
+    """Folder names of a photo's faces: its own, then -face2, -face3 ..."""
+    return [photo_name] + [f"{photo_name}-face{number}" for number in range(2, count + 1)]
+
+
+def faces_of(folder: str | Path, photo_name: str) -> list[str]:
+    """Names of all faces of a photo, as the reconstruction of its first one tells; only its own where that tells no such names."""
+    try:
+        names = json.loads((Path(folder) / "source.json").read_text(encoding="utf-8"))["faces"]
+        # What a file says is not trusted as a path.
+        return names if names == face_names(photo_name, len(names)) else [photo_name]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return [photo_name]
+
+
+def input_files(folder: str | Path) -> list[Path]:
+    """The files a refinement of this folder depends on, in a fixed order."""
+    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "source.json")
+    return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+
+
+# The manifest says why: the reconstruction stage wrote it there.
 NOT_RECONSTRUCTED = "not refined, its reconstruction failed"
 
 
 @dataclass(frozen=True)
 class Subject:
+    """One face to refine."""
+
     name: str  # of the folder of results
     folder: Path  # the reconstruction
     photo_stem: str  # what a content image is matched by
-    problem: str = ""  # why there is nothing to work on
+    problem: str = ""  # why it cannot be refined
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the reconstruction, in a fixed order."""
+        return input_files(self.folder)
 
 
-def resolve_inputs(arguments):
-    """The faces meant by a command line: those of photos, reconstructed into OUT before, and reconstruction folders.
+def resolve_inputs(given: Sequence[str], out: Path) -> list[Subject]:
+    """The faces that a command line names: those of photos, reconstructed into OUT before, and reconstruction folders.
 
-    arguments: pipeline.settings.command_line.Arguments. Raises PhotoError.
+    given: photos and folders; none: the sample photos. Raises PhotoError.
     """
-    faces, photo_arguments = [], []
-    for given in arguments.photos:
-        path = Path(given)
-        if not is_reconstruction(path):
-            missing = [name for name in ("mesh.obj", "camera.json") if not (path / name).is_file()]
-            if len(missing) == 1 and path.is_dir():
-                raise PhotoError(f"{path} looks like a reconstruction folder, but has no {missing[0]}")
-            photo_arguments.append(given)
+    subjects, photos = [], []
+    for path in map(Path, given):
+        if is_reconstruction(path):
+            subjects.append(_given_subject(path.resolve(), out))
             continue
-        faces.append(_given_subject(path.resolve(), arguments.out))
-    if photo_arguments or not arguments.photos:
-        failures = _failed_reconstructions(arguments.out)
-        for photo in find_photos(photo_arguments) if photo_arguments else sample_photos():
-            faces += _subjects_of(photo, arguments.out, failures)
-    times = Counter(face.name.casefold() for face in faces)
-    twice = next((face.name for face in faces if times[face.name.casefold()] > 1), None)
+        missing = [name for name in ("mesh.obj", "camera.json") if not (path / name).is_file()]
+        if len(missing) == 1 and path.is_dir():
+            raise PhotoError(f"{path} looks like a reconstruction folder, but has no {missing[0]}")
+        photos.append(path)
+    if photos or not given:
+        failures = _failed_reconstructions(out)
+        for photo in find_photos(photos) if photos else sample_photos():
+            subjects += _subjects_of(photo, out, failures)
+    times = Counter(subject.name.casefold() for subject in subjects)
+    twice = next((subject.name for subject in subjects if times[subject.name.casefold()] > 1), None)
     if twice is not None:
-        raise PhotoError(f"two inputs would write {arguments.out / twice}: give them in separate runs, or rename a folder")
-    return faces
+        raise PhotoError(f"two inputs would write {out / twice}: give them in separate runs, or rename a folder")
+    return subjects
 
 
-def _given_subject(folder, out):
+def _given_subject(folder: Path, out: Path) -> Subject:
     """The face of a reconstruction folder that was named itself. folder: resolved."""
     stem = folder.parent.name if folder.name == "reconstruction" else folder.name
     name = safe_name(stem)
@@ -180,7 +211,7 @@ def _given_subject(folder, out):
     return Subject(name, folder, stem)
 
 
-def _subjects_of(photo, out, failures):
+def _subjects_of(photo: Photo, out: Path, failures: set[str]) -> list[Subject]:
     first = out / photo.name / "reconstruction"
     if photo.name in failures:
         return [Subject(photo.name, first, photo.path.stem, NOT_RECONSTRUCTED)]
@@ -189,7 +220,7 @@ def _subjects_of(photo, out, failures):
     return [Subject(name, out / name / "reconstruction", photo.path.stem) for name in faces_of(first, photo.name)]
 
 
-def _failed_reconstructions(out):
+def _failed_reconstructions(out: Path) -> set[str]:
     """Names of the photos that the last reconstruction into OUT failed on."""
     try:
         photos = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["photos"]

@@ -14,22 +14,22 @@ import numpy as np
 from external.assets import used_by
 from external.geometry import FaceGeometry
 from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
-from pipeline.reconstruction.folder import face_names, faces_of, is_reconstruction, save_reconstruction
+from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.images import as_bytes, read_photo
-from pipeline.reconstruction.photos import Photo, find_photos, sample_photos
+from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
 from pipeline.reconstruction.systems import SYSTEMS, assets_of, cut
 from pipeline.runs.files import is_finished, results_fingerprint
-from pipeline.runs.forecast import RECONSTRUCTION
-from pipeline.runs.manifest import Outcome
+from pipeline.runs.manifest import Outcome, Plan
 from pipeline.runs.preflight import require_assets
 from pipeline.runs.run_folder import RunFolder
-from pipeline.runs.stage import Stage, failure
+from pipeline.runs.stage import failure, run_stage
 from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, parse
 from pipeline.settings.errors import printable
 from pipeline.settings.loading import fingerprint
 from pipeline.settings.schema import Config
 
 VERSION = "1"  # of what this stage writes; raised when the same photo gives another reconstruction
+SECONDS_EACH = {"face_mesh": 1.0, "deep3dfacerecon": 1.0}  # for a photo, on 2 x86-64 cores
 BATCH_PIXELS = 64e6  # decoded photos that wait for a batch hold fewer pixels than these and one photo more
 
 
@@ -48,16 +48,19 @@ def main(argv: list[str] | None = None) -> int:
             print(printable(f"  {photo.path} -> {arguments.out / photo.name / 'reconstruction'}"))
     if arguments.dry_run or not photos:
         return ALL_DONE
-    with Stage("reconstruction", arguments, [photo.name for photo in photos]) as stage:
-        stage.start("cpu", assets_of(system) + (used_by("sample_photos") if not arguments.photos else []))
-        reconstructor = Reconstructor(RunFolder(arguments.out), config, system)
-        planned = [reconstructor.plan(photo) for photo in photos]
-        stage.record_all([found for found in planned if isinstance(found, Outcome)])
-        tasks = [found for found in planned if isinstance(found, Task)]
-        stage.forecast(len(tasks), 1, RECONSTRUCTION[config.reconstruct.system])
-        for outcome in reconstructor.outcomes(tasks):
-            stage.record(outcome)
-    return SOME_FAILED if stage.failed else ALL_DONE
+    reconstructor = Reconstructor(RunFolder(arguments.out), config, system)
+    planned = [reconstructor.plan(photo) for photo in photos]
+    tasks = [found for found in planned if isinstance(found, Task)]
+    plan = Plan(
+        names=[photo.name for photo in photos],
+        known=[found for found in planned if isinstance(found, Outcome)],
+        device="cpu",
+        assets=assets_of(system) + (used_by("sample_photos") if not arguments.photos else []),
+        todo=len(tasks),
+        seconds_each=SECONDS_EACH[config.reconstruct.system],
+    )
+    failed = run_stage("reconstruction", arguments, plan, lambda progress: reconstructor.outcomes(tasks))
+    return SOME_FAILED if failed else ALL_DONE
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,50 @@
 """What `auto` stands for on this machine: device, features and renderer. An explicit choice never falls back."""
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import cv2
 import torch
 
 from external import assets
-from external.assets import used_by
-from pipeline.runs.forecast import memory_each, refinement_seconds
+from external.assets import Obtained, used_by
 from pipeline.runs.jobs import FEWEST_THREADS
-from pipeline.runs.preflight import require_assets
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from renderer import nvdiffrast_backend
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
+from style_transfer.settings import RefineSettings
 
 VGG16_ORIGIN = f"https://download.pytorch.org/models/{assets.VGG16}"
+
+MEGATEXEL = 2**20
+
+# Measured on 2 x86-64 cores: seconds = fixed + steps * (step + texels * step_texels) + texels * once, texels in millions.
+_SECONDS = {
+    "none": {"fixed": 0.8, "step": 0.01, "step_texels": 0.1, "once": 5.3},
+    "patches": {"fixed": 0.8, "step": 0.03, "step_texels": 0.15, "once": 5.3},
+    "vgg16": {"fixed": 5.0, "step": 2.0, "step_texels": 32.0, "once": 5.3},
+}
 
 
 @dataclass(frozen=True)
 class Features:
     kind: str  # vgg16, patches or none
     why: str  # for the log and the manifest
-    extractor: Callable  # makes the style_transfer extractor, or None
-    assets: list[dict]
+    weights: Path  # of VGG16
+    device: torch.device
+
+    @property
+    def assets(self) -> list[dict]:
+        """What they use, for the manifest."""
+        return used_by("vgg16") if self.kind == "vgg16" else []
+
+    def extractor(self) -> VGG16Hypercolumns | PatchFeatures | None:
+        """The extractor of style_transfer. Raises ConfigError where the weights are another network's."""
+        if self.kind == "vgg16":
+            return _vgg16(self.weights, self.device)
+        return PatchFeatures() if self.kind == "patches" else None
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,14 @@ class Backends:
     device: torch.device
     features: Features
     renderer: Renderer
+    memory_each: float  # bytes a process takes for a photo, on a CPU
+    seconds_each: float | None  # for a photo by one process on two cores; None on a GPU: not known beforehand
     assets: list[dict]  # what these and the measurements use, for the manifest
+
+    @property
+    def kinds(self) -> str:
+        """What results follow from."""
+        return f"{self.features.kind} {self.renderer.kind}"
 
     @property
     def device_name(self) -> str:
@@ -58,23 +83,27 @@ class Backends:
         return f"{self.device}, {self.features.why}, {self.renderer.why}"
 
 
-def choose_backends(config: Config, threads: int = 0, may_fetch: bool = False) -> Backends:
+def choose_backends(config: Config, obtained: Obtained, threads: int = 0) -> Backends:
     """Everything that `auto` stands for, and torch set up for it.
 
-    threads: of torch's work on the CPU; 0 leaves its own number. may_fetch: VGG16's weights may be downloaded, once.
+    obtained: by `preflight.require_assets`. threads: of torch's work on the CPU; 0 leaves its own number.
     Raises ConfigError for what the config asks for and is not there.
     """
-    require_assets(config, reconstructing=False, may_fetch=may_fetch)
     device = choose_device(config.device)
-    features = choose_features(config.refine, device, config.assets)
     renderer = choose_renderer(config.renderer, device)
-    identity = assets.assets_folder(config.assets) / assets.IDENTITY_NETWORK
+    features = choose_features(config.refine, device, obtained.vgg16)
     set_up_torch(threads or config.threads, device)
-    used = features.assets + renderer.assets + (used_by("arcface") if identity.is_file() else [])
-    return Backends(device, features, renderer, used)
+    return Backends(
+        device,
+        features,
+        renderer,
+        memory_each(config, features.kind),
+        refinement_seconds(config, features.kind) if device.type == "cpu" else None,
+        features.assets + renderer.assets + (used_by("arcface") if obtained.arcface.is_file() else []),
+    )
 
 
-def choose_device(setting):
+def choose_device(setting: str) -> torch.device:
     """torch.device of `device: auto | cpu | cuda`. Raises ConfigError where CUDA is asked for and absent."""
     available = torch.cuda.is_available()
     if setting == "cuda" and not available:
@@ -82,45 +111,19 @@ def choose_device(setting):
     return torch.device("cuda" if setting != "cpu" and available else "cpu")
 
 
-def choose_jobs(config: Config, backends: Backends, photos: int) -> int:
-    """How many photos are refined at once, for `jobs: N`."""
-    if config.jobs:
-        return min(config.jobs, max(photos, 1))
-    if backends.device.type == "cuda":
-        return 1  # several networks would crowd each other out of its memory
-    fitting = int(available_memory() / memory_each(config, backends.features.kind))
-    # A process takes as long to start as a photo: each is to have two.
-    return max(min(os.cpu_count() or 1, photos // 2, fitting), 1)
-
-
-def seconds_each(config: Config, backends: Backends) -> float | None:
-    """Seconds expected for a photo by one process on two cores; None on a GPU, of which nothing is known beforehand."""
-    return refinement_seconds(config, backends.features.kind) if backends.device.type == "cpu" else None
-
-
-def available_memory():
-    """Bytes that processes can still take: the system's, or the container's where that allows less."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    try:
-        limit, used = (Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no container, or no limit
-        return free
-
-
-def set_up_torch(threads, device):
-    """Once in every process. threads: of torch's CPU work (processes.threads_each says how many); 0 leaves its own.
+def set_up_torch(threads: int, device: torch.device) -> None:
+    """Once in every process. threads: of torch's CPU work (jobs.threads_each says how many); 0 leaves its own.
 
     On a CPU, results are the same bytes whatever the number: sums into the same place are made in one order.
     """
     torch.set_num_threads(max(threads or torch.get_num_threads(), FEWEST_THREADS))
+    cv2.setNumThreads(threads or -1)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
 
 
-def choose_renderer(setting, device):
+def choose_renderer(setting: str, device: torch.device) -> Renderer:
     """The renderer of `renderer: auto | cpu | nvdiffrast`. Returns Renderer; raises ConfigError with what would install it."""
     kind, why = setting, f"renderer: {setting}"
     if setting == "auto":
@@ -138,48 +141,58 @@ def choose_renderer(setting, device):
     return Renderer(kind, why, used_by("nvdiffrast") if kind == "nvdiffrast" else [])
 
 
-def choose_features(settings, device, folder="data"):
-    """The features of `refine.features`. auto never downloads. folder: the setting `assets`.
+def choose_features(settings: RefineSettings, device: torch.device, weights: Path) -> Features:
+    """The features of `refine.features`. auto never downloads. weights: where VGG16's are, or belong.
 
-    Returns Features; raises ConfigError.
+    Raises ConfigError where an explicit choice cannot be had.
     """
-    path = vgg16_path(settings.vgg16_weights, folder)
-    kind = settings.features
+    kind, why = settings.features, f"features: {settings.features}"
     if kind == "auto":
-        if device.type == "cuda" and path.is_file():
-            kind, why = "vgg16", f"features: vgg16 (auto: weights at {path} and a GPU are there)"
+        if device.type == "cuda" and weights.is_file():
+            kind, why = "vgg16", f"features: vgg16 (auto: weights at {weights} and a GPU are there)"
         else:
-            missing = "no GPU" if path.is_file() else "no VGG16 weights" if device.type == "cuda" else "no GPU, no VGG16 weights"
+            missing = "no GPU" if weights.is_file() else "no VGG16 weights" if device.type == "cuda" else "no GPU, no VGG16 weights"
             kind, why = "none", f"features: none (auto: {missing})"
-    else:
-        why = f"features: {kind}"
     if settings.content_noise and kind != "vgg16":
         raise ConfigError(f"refine.content_noise is noise on layers of vgg16, but {why}: give refine.content_noise=false")
-    if kind == "none":
-        return Features(kind, why, lambda: None, [])
-    if kind == "patches":
-        return Features(kind, why, PatchFeatures, [])
-    if not path.is_file():
+    if kind == "vgg16" and not weights.is_file():
         raise ConfigError(
-            f"refine.features is vgg16, but {path} is missing{_and_torchvisions(path, settings)}: "
-            f"python -m external.assets fetch vgg16, or download {VGG16_ORIGIN} to it, "
-            "or give refine.vgg16_weights=FILE, or refine.features=patches"
+            f"refine.features is vgg16, but {weights} is missing: python -m external.assets fetch vgg16, or download "
+            f"{VGG16_ORIGIN} to it, or give refine.vgg16_weights=FILE, or refine.features=patches"
         )
-
-    @cache  # one network for all photos
-    def extractor():
-        try:
-            return VGG16Hypercolumns(path).to(device)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
-    return Features(kind, why, extractor, used_by("vgg16"))
+    return Features(kind, why, weights, device)
 
 
-def vgg16_path(given="", folder="data"):
-    """The VGG16 weights: the given file, else in the assets folder, else where torchvision keeps them."""
-    return Path(given).expanduser() if given else assets.vgg16_path(assets.assets_folder(folder))
+@cache  # one network for all photos
+def _vgg16(weights: Path, device: torch.device) -> VGG16Hypercolumns:
+    try:
+        return VGG16Hypercolumns(weights).to(device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
-def _and_torchvisions(path, settings):
-    return "" if settings.vgg16_weights else f" (and not in {assets.torchvision_folder()})"
+def schedule(config: Config, features: str, has_content: bool) -> RefineSettings:
+    """The settings `refine` as they are run. features: kind. has_content: the initial texture was made elsewhere.
+
+    After the fit seen texels are at the photo already: without features and with our own completion, what is left for the
+    rendering loss is the half-seen border, which the last steps see to.
+    """
+    if features != "none" or has_content or not config.unwrap.fit_iterations:
+        return config.refine
+    return replace(config.refine, transfers=1, iterations=0)
+
+
+def memory_each(config: Config, features: str) -> float:
+    """Bytes that a process takes at its peak for a photo of 1 or 2 megapixels, on a CPU."""
+    return 1.0e9 + 0.35e9 * config.texture_size**2 / MEGATEXEL + (1.2e9 if features == "vgg16" else 0)
+
+
+def refinement_seconds(config: Config, features: str) -> float:
+    """Seconds for a photo by one process on two cores, by the CPU."""
+    texels = config.texture_size**2 / MEGATEXEL
+    cost, refine = _SECONDS[features], schedule(config, features, bool(config.content))
+    steps = refine.transfers * refine.iterations
+    seconds = cost["fixed"] + cost["once"] * texels
+    seconds += sum(steps * (cost["step"] + cost["step_texels"] * texels * scale**2) for scale in refine.scales)
+    plain = _SECONDS["none"]
+    return seconds + (config.unwrap.fit_iterations + refine.rendering_iterations) * (plain["step"] + plain["step_texels"] * texels)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from pipeline.runs.machine import available_memory, processors
 from pipeline.settings.errors import UserError
 
 FEWEST_THREADS = 2
@@ -23,13 +24,24 @@ class Died(UserError):
         super().__init__(f"the process that worked on it {how}")
 
 
+def choose_jobs(setting: int, tasks: int, memory_each: float, on_gpu: bool) -> int:
+    """How many tasks are done at once, for `jobs: N`. memory_each: bytes that a process takes."""
+    if setting:
+        return min(setting, max(tasks, 1))
+    if on_gpu:
+        return 1  # several networks would crowd each other out of its memory
+    fitting = int(available_memory() / memory_each)
+    # A process takes as long to start as a photo: each is to have two.
+    return max(min(processors(), tasks // 2, fitting), 1)
+
+
 def threads_each(jobs: int) -> int:
     """Threads for each of `jobs` processes on this machine's processors.
 
     Never below 2: with a single thread torch takes other kernels, whose last bits differ. From 2 on results do not depend
     on the number.
     """
-    return max((os.cpu_count() or 1) // max(jobs, 1), FEWEST_THREADS)
+    return max(processors() // max(jobs, 1), FEWEST_THREADS)
 
 
 def run_tasks(

@@ -3,12 +3,13 @@
 import csv
 import importlib.metadata
 import io
+import itertools
 import os
 import platform
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.runs.files import read_json, write_json, write_text
@@ -33,103 +34,90 @@ class Outcome:
     faces: tuple[str, ...] = ()  # names of its faces; (): the photo's own
 
 
-class Manifest:
-    """manifest.json, as the last run left it and as this one continues it. It is on disk when a method returns."""
+@dataclass(frozen=True)
+class Plan:
+    """What a stage will do."""
 
-    def __init__(self, out: Path):
-        self.content = _sound_manifest(read_json(out / "manifest.json"))
-        self._out, self._stage, self._names = out, "", []
+    names: Sequence[str]  # of all photos and faces
+    known: Sequence[Outcome]  # of those for which nothing is left to do
+    todo: int  # photos that are left
+    device: str
+    assets: Sequence[Mapping]  # what the stage uses: each with name, licence and what else is known
+    at_once: int = 1  # photos
+    seconds_each: float | None = None  # expected for a photo; None: not known
+    notes: Mapping[str, str] = field(default_factory=dict)  # further entries of the manifest
+    headline: str = ""  # for the terminal
 
-    def start(
-        self,
-        stage: str,
-        names: Sequence[str],
-        arguments: Arguments,
-        device: str,
-        assets: Sequence[Mapping],
-        notes: Mapping[str, str],
-    ) -> None:
-        """Write config.yaml and the head of the manifest, and forget photos that are neither here nor asked for.
 
-        stage: one of STAGES. names: of all photos and faces of this run. assets: what the stage uses, each with `name`,
-        `licence` and what else is known, added to those of the other stage. notes: further entries. Raises RunFolderError.
-        """
-        if stage not in STAGES:
-            raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
-        self._stage, self._names = stage, list(dict.fromkeys(names))
-        asked_for, former = set(names), self.content
-        assets = {entry["name"]: dict(entry) for entry in [*former["assets"], *assets]}
-        photos = {
-            name: entry for name, entry in former["photos"].items() if name in asked_for or (self._out / name).is_dir()
-        }
-        self.content = {
-            "version": MANIFEST_VERSION,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "config": arguments.config_name,
-            "seed": arguments.config.seed,
-            "command": arguments.command,
-            "device": {**former["device"], stage: device},
-            "software": software_versions(),
-            "assets": list(assets.values()),
-            "non_commercial_because_of": [name for name, entry in assets.items() if entry.get("non_commercial")],
-            "photos": photos,
-            **notes,
-        }
-        write_text(self._out / "config.yaml", to_yaml(arguments.config))
-        self._write()
+def recorded(
+    out: Path, stage: str, arguments: Arguments, plan: Plan, outcomes: Iterable[Outcome]
+) -> Iterator[Outcome]:
+    """The known outcomes of a stage, then the others as they come; each is in manifest.json before it is yielded.
 
-    def record(self, outcomes: Sequence[Outcome]) -> None:
-        """What became of photos in this stage; written once for all.
-
-        A photo has failed where a stage has, was skipped where every stage was, and is done otherwise.
-        """
-        for outcome in outcomes:
-            if outcome.status not in STATUSES:
-                raise ValueError(f"status is {outcome.status!r}, allowed are {', '.join(STATUSES)}")
-            if not self._stage:
-                raise RuntimeError("Manifest.start comes before Manifest.record")
+    At first config.yaml and the head of the manifest are written, and photos forgotten that are neither in OUT nor asked
+    for; what the other stage wrote stays. At last summary.csv: a line for each photo with its status and the figures of its
+    metrics.json. stage: one of STAGES. Raises RunFolderError.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
+    former = _sound(read_json(out / "manifest.json"))
+    assets = {entry["name"]: dict(entry) for entry in [*former["assets"], *plan.assets]}
+    asked_for = set(plan.names)
+    photos = {name: entry for name, entry in former["photos"].items() if name in asked_for or (out / name).is_dir()}
+    manifest = {
+        "version": MANIFEST_VERSION,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "config": arguments.config_name,
+        "seed": arguments.config.seed,
+        "command": arguments.command,
+        "device": {**former["device"], stage: plan.device},
+        "software": software_versions(),
+        "assets": list(assets.values()),
+        "non_commercial_because_of": [name for name, entry in assets.items() if entry.get("non_commercial")],
+        "photos": photos,
+        **plan.notes,
+    }
+    write_text(out / "config.yaml", to_yaml(arguments.config))
+    # Known outcomes are written at once: thousands of files, one by one, would take minutes.
+    for batch in itertools.chain([plan.known], ([outcome] for outcome in outcomes)):
+        for outcome in batch:
             names = outcome.faces or (outcome.name,)
-            for name in names:
-                self._note(name, outcome.status, outcome.message, outcome.seconds / len(names))
-        if outcomes:
-            self._write()
+            photos |= {name: _entry(photos.get(name), stage, outcome, outcome.seconds / len(names)) for name in names}
+        write_json(out / "manifest.json", manifest)
+        yield from batch
+    write_text(out / "summary.csv", _summary(out, plan.names, photos))
 
-    def _note(self, name: str, status: str, message: str, seconds: float) -> None:
-        # A new reconstruction makes what was known of the refinement out of date.
-        former = {} if self._stage == STAGES[0] else self.content["photos"].get(name, {}).get("stages", {})
-        stages = {**former, self._stage: {"status": status, "message": message, "seconds": round(seconds, 2)}}
-        found = [stage["status"] for stage in stages.values()]
-        overall = "failed" if "failed" in found else "skipped" if set(found) == {"skipped"} else "done"
-        messages = [stage["message"] for stage in stages.values() if stage["message"]]
-        self.content["photos"][name] = {
-            "status": overall,
-            "message": "; ".join(messages),
-            "seconds": round(sum(stage["seconds"] for stage in stages.values()), 2),
-            "stages": stages,
-        }
 
-    def write_summary(self) -> None:
-        """summary.csv: a line for each photo of this run, its status and the figures of its metrics.json.
+def _entry(former: dict | None, stage: str, outcome: Outcome, seconds: float) -> dict:
+    """A photo's entry: failed where a stage has, skipped where every stage was, else done."""
+    # A new reconstruction makes what was known of the refinement out of date.
+    stages = {} if stage == STAGES[0] or former is None else former["stages"]
+    stages = {**stages, stage: {"status": outcome.status, "message": outcome.message, "seconds": round(seconds, 2)}}
+    found = {entry["status"] for entry in stages.values()}
+    return {
+        "status": "failed" if "failed" in found else "skipped" if found == {"skipped"} else "done",
+        "message": "; ".join(entry["message"] for entry in stages.values() if entry["message"]),
+        "seconds": round(sum(entry["seconds"] for entry in stages.values()), 2),
+        "stages": stages,
+    }
 
-        Nested figures get dotted names (`seconds.refine`); lists and texts are left out. A text that a spreadsheet would
-        take for a formula (a photo may be called =1+1) begins with an apostrophe. Raises RunFolderError.
-        """
-        photos = self.content["photos"]
-        rows = []
-        for name in self._names:
-            entry = photos.get(name, {})
-            metrics = dict(_figures(read_json(self._out / name / "metrics.json")))
-            outcome = {key: _as_cell(entry.get(key, "")) for key in ("status", "message")}
-            rows.append({"photo": _as_cell(name), **outcome, **metrics})
-        columns = list(dict.fromkeys(["photo", "status", "message", *(key for row in rows for key in row)]))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self._out / "summary.csv", text.getvalue())
 
-    def _write(self) -> None:
-        write_json(self._out / "manifest.json", self.content)
+def _summary(out: Path, names: Sequence[str], photos: Mapping[str, Mapping]) -> str:
+    """CSV. Nested figures get dotted names (`seconds.refine`); lists and texts are left out.
+
+    A text that a spreadsheet would take for a formula (a photo may be called =1+1) begins with an apostrophe.
+    """
+    cell = lambda text: f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    rows = []
+    for name in dict.fromkeys(names):
+        outcome = {key: cell(photos.get(name, {}).get(key, "")) for key in ("status", "message")}
+        rows.append({"photo": cell(name), **outcome, **dict(figures(read_json(out / name / "metrics.json")))})
+    text = io.StringIO()
+    columns = dict.fromkeys(["photo", "status", "message", *(key for row in rows for key in row)])
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def software_versions() -> dict:
@@ -150,20 +138,19 @@ def software_versions() -> dict:
     }
 
 
-def _sound_manifest(found: dict) -> dict:
-    """The manifest as far as it is of the form that is written here: others may have changed the file."""
+def _sound(found: dict) -> dict:
+    """A manifest as far as it is of the form that is written here: others may have changed the file."""
     photos, assets, device = (found.get(key) for key in ("photos", "assets", "device"))
+    named = lambda entry: isinstance(entry, dict) and isinstance(entry.get("name"), str)
     return {
         "photos": {name: entry for name, entry in photos.items() if _is_entry(entry)} if isinstance(photos, dict) else {},
-        "assets": [
-            entry for entry in (assets if isinstance(assets, list) else []) if isinstance(entry, dict) and isinstance(entry.get("name"), str)
-        ],
+        "assets": [entry for entry in assets if named(entry)] if isinstance(assets, list) else [],
         "device": device if isinstance(device, dict) else {},
     }
 
 
 def _is_entry(entry: object) -> bool:
-    """Whether it is what `record` writes of a photo."""
+    """Whether it is what `_entry` makes."""
     types = {"status": str, "message": str, "seconds": int | float}
     return isinstance(entry, dict) and isinstance(entry.get("stages"), dict) and all(
         isinstance(stage, dict) and all(isinstance(stage.get(key), kind) for key, kind in types.items())
@@ -171,13 +158,10 @@ def _is_entry(entry: object) -> bool:
     )
 
 
-def _figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
+def figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """(dotted key, number) of nested figures; what is no number is left out."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _figures(value, f"{prefix}{key}.")
+            yield from figures(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{key}", value
-
-
-def _as_cell(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,27 +1,19 @@
-"""What a config needs that is not there: fetched where it may be, else said before any work is done, all at once."""
-
-from pathlib import Path
+"""What a config needs that is not there: fetched where it may be, else reported before any work is done, all at once."""
 
 from external import assets
+from external.assets import Obtained
 from pipeline.settings.errors import ConfigError
+from pipeline.settings.schema import Config
 
 
-def content_place(setting):
-    """The image or folder that `content` names: from the current folder, else (data/ostec) from the project's own."""
-    path = Path(setting).expanduser()
-    return path if path.exists() else assets.ROOT / path
-
-
-def require_assets(config, reconstructing, may_fetch=True):
+def require_assets(config: Config, reconstructing: bool, may_fetch: bool = True) -> Obtained:
     """Raises ConfigError with one message that lists every missing file, weight, package and folder and how to get it.
 
     reconstructing: whether the first stage's needs count. may_fetch: VGG16's weights are downloaded, once and with a
     progress bar, where `refine.features: vgg16` asks for them and nothing else is missing. What `auto` may do without is
-    not asked for.
+    not asked for. Returns where all of it is, or belongs.
     """
     lines = []
-    if reconstructing and config.reconstruct.system == "deep3dfacerecon":
-        lines += assets.missing_files("deep3dfacerecon", config.assets)
     if config.renderer == "nvdiffrast":
         from renderer import nvdiffrast_backend
 
@@ -29,26 +21,22 @@ def require_assets(config, reconstructing, may_fetch=True):
             nvdiffrast_backend.load()
         except nvdiffrast_backend.RendererUnavailable as error:
             lines.append(str(error))
-    if config.content and not content_place(config.content).exists():
+    obtained = assets.obtained(config.assets, config.refine.vgg16_weights, config.content)
+    if obtained.content and not obtained.content.exists():
         lines.append(f"content is {config.content!r}, which does not exist: give an image or a folder of images")
-    lines += _missing_vgg16(config, may_fetch and not lines)
+    if reconstructing and config.reconstruct.system == "deep3dfacerecon":
+        lines += assets.missing_files("deep3dfacerecon", config.assets)
+    if config.refine.features == "vgg16" and not obtained.vgg16.is_file():
+        if config.refine.vgg16_weights:
+            lines.append(f"{obtained.vgg16}: VGG16 ImageNet weights (refine.vgg16_weights)")
+        elif may_fetch and not lines:
+            try:
+                assets.fetch_part("vgg16", config.assets)
+            except assets.FetchError as error:
+                lines.append(str(error))
+        else:
+            lines += assets.missing_files("vgg16", config.assets)
     if lines:
         listed = lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
         raise ConfigError(f"this config needs what is not there (python -m external.assets doctor says more): {listed}")
-
-
-def _missing_vgg16(config, may_fetch):
-    given = config.refine.vgg16_weights
-    if config.refine.features != "vgg16":
-        return []
-    if given:
-        return [] if Path(given).expanduser().is_file() else [f"{given}: VGG16 ImageNet weights (refine.vgg16_weights)"]
-    lines = assets.missing_files("vgg16", config.assets)
-    if lines and may_fetch:
-        vgg16 = next(asset for asset in assets.ASSETS if asset.used_by == "vgg16")
-        try:
-            assets.fetch(vgg16, assets.assets_folder(config.assets))
-            return []
-        except assets.FetchError as error:
-            return [str(error)]
-    return lines
+    return obtained

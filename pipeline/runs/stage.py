@@ -1,11 +1,9 @@
-"""One stage of a run: OUT locked, the manifest kept, progress shown. Both stages' programs work through it."""
+"""A stage of a run, from OUT's lock to its summary. Both stages' programs run through it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Iterable
 
-from pipeline.runs.forecast import Forecast
-from pipeline.runs.manifest import Manifest, Outcome
-from pipeline.runs.progress import Progress
+from pipeline.runs.manifest import Outcome, Plan, recorded
+from pipeline.runs.progress import Forecast, Progress
 from pipeline.runs.run_folder import RunFolder
 from pipeline.settings.command_line import Arguments
 from pipeline.settings.errors import reason
@@ -17,54 +15,20 @@ def failure(name: str, error: BaseException, seconds: float = 0.0) -> Outcome:
     return Outcome(name, "failed", f"failed: {message}", message, seconds)
 
 
-class Stage:
-    """Use as `with Stage(...) as stage:`. Raises RunFolderError where OUT cannot be used."""
+def run_stage(
+    stage: str, arguments: Arguments, plan: Plan, work: Callable[[Callable[[float, str], None]], Iterable[Outcome]]
+) -> int:
+    """Do a stage with OUT locked; every outcome is in the manifest and on the terminal as soon as it is known.
 
-    def __init__(self, name: str, arguments: Arguments, names: Sequence[str]):
-        """name: of run_folder.STAGES. names: of all photos and faces, in order."""
-        self.failed = 0
-        self._name, self._arguments, self._names = name, arguments, names
-        self._run = RunFolder(arguments.out)
-        self._progress = Progress(name, len(names))
-        self._forecast: Forecast | None = None
-
-    def __enter__(self) -> Self:
-        self._run.__enter__()
-        self._manifest = Manifest(self._run.path)
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, kind, *exception) -> None:
-        try:
-            if kind is None:
-                self._manifest.write_summary()
-        finally:
-            self._progress.__exit__(kind, *exception)
-            self._run.__exit__(kind, *exception)
-
-    def start(self, device: str, assets: Sequence[Mapping], notes: Mapping[str, str] | None = None, line: str = "") -> None:
-        """Write the head of the manifest. assets: what the stage uses. notes: what else it holds. line: for the terminal."""
-        self._manifest.start(self._name, self._names, self._arguments, device, assets, notes or {})
-        self._progress.line(line)
-
-    def forecast(self, photos: int, jobs: int, seconds_each: float | None) -> None:
-        """Report how long the photos that are left will take, where that is long."""
-        self._forecast = Forecast(photos, jobs, seconds_each)
-        self._progress.line(self._forecast.before())
-
-    def within(self, share: float, text: str) -> None:
-        """Show how far the work on the present photo is, 0..1."""
-        self._progress.within(share, text)
-
-    def record(self, outcome: Outcome) -> None:
-        """Into the manifest, and a line on the terminal."""
-        self.record_all([outcome])
-        if self._forecast and outcome.status == "done":
-            self._progress.line(self._forecast.after(outcome.seconds))
-
-    def record_all(self, outcomes: Sequence[Outcome]) -> None:
-        """As `record`; the manifest is written once for all."""
-        self.failed += sum(outcome.status == "failed" for outcome in outcomes)
-        self._manifest.record(outcomes)
-        for outcome in outcomes:
-            self._progress.photo_done(f"{outcome.name}: {outcome.line}")
+    stage: of manifest.STAGES. work(progress): yields the outcomes that are not known yet; progress(share, text) shows how
+    far the present photo is. Returns the number of failures. Raises RunFolderError where OUT cannot be used.
+    """
+    failed = 0
+    with RunFolder(arguments.out), Progress(stage, len(plan.names)) as progress:
+        forecast = Forecast(plan.todo, plan.at_once, plan.seconds_each)
+        progress.show(plan.headline, forecast.before())
+        for number, outcome in enumerate(recorded(arguments.out, stage, arguments, plan, work(progress.within))):
+            expected = forecast.after(outcome.seconds) if number >= len(plan.known) else ""
+            progress.photo_done(f"{outcome.name}: {outcome.line}", expected)
+            failed += outcome.status == "failed"
+    return failed

@@ -1,6 +1,5 @@
 """All settings of a run: typed, documented defaults. They stand here, in style_transfer/settings.py, and nowhere else."""
 
-import dataclasses
 from dataclasses import dataclass, field
 
 from style_transfer.settings import RefineSettings, setting
@@ -210,13 +209,3 @@ class Config:
     output: OutputSettings = field(default_factory=OutputSettings)
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
-
-    def refine_schedule(self, has_features: bool, has_content: bool) -> RefineSettings:
-        """The settings `refine` as they are run. has_content: the initial texture was made elsewhere.
-
-        After the fit seen texels are at the photo already: without features and with our own completion, what is left for
-        the rendering loss is the half-seen border, which the last steps see to.
-        """
-        if has_features or has_content or not self.unwrap.fit_iterations:
-            return self.refine
-        return dataclasses.replace(self.refine, transfers=1, iterations=0)

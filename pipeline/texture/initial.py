@@ -1,15 +1,19 @@
 """The initial texture I_C: complete colours, from a given content image or from what the photo shows."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from pipeline.reconstruction.folder import Reconstruction
-from pipeline.settings.schema import Config
+from pipeline.reconstruction.images import as_float, read_photo
+from pipeline.settings.schema import Config, LimitSettings
 from pipeline.texture.completion import complete
-from pipeline.texture.content import content_as_texture
 from pipeline.texture.sampled import Sampled
 from renderer.dilate import dilate
+
+EMPTY, EMPTY_AREA = 2, 5e-4  # of 255, and of the image: what a content image leaves black is larger than a pupil
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,30 @@ def complete_texture(
     return Initial(
         texture, texture, {"observed": seen, "mirrored": completion.mirrored, "synthesised": completion.smooth}
     )
+
+
+def read_content(path: Path | None, reconstruction: Reconstruction, limits: LimitSettings) -> np.ndarray | None:
+    """The initial texture made elsewhere, uint8 [h, w, 3]: of a content image's path, else the reconstruction's; or None."""
+    return reconstruction.content if path is None else read_photo(path, limits)
+
+
+def content_as_texture(content: np.ndarray, size: int) -> np.ndarray:
+    """A given initial texture, uint8 [h, w, 3], resampled to [size, size, 3] float32, 0..1, its empty places filled.
+
+    Generators leave black what they do not paint (around the island, in the mouth), with ragged edges that need not be
+    those of the mesh: larger black areas, and those at the border, take the colours beside them. A content image that is
+    all black stays so.
+    """
+    black = (content.max(axis=2) <= EMPTY).astype(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(black, connectivity=8)
+    large = statistics[:, cv2.CC_STAT_AREA] >= EMPTY_AREA * black.size
+    large[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True  # at the image's border
+    large[0] = False  # what is painted
+    empty = cv2.dilate(large[labels].astype(np.uint8), np.ones((3, 3), np.uint8), iterations=2) > 0
+    image = as_float(content)
+    if empty.any() and not empty.all():
+        image = dilate(image, ~empty)
+    if image.shape[:2] == (size, size):
+        return image
+    shrinks = min(image.shape[:2]) > size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).clip(0, 1)

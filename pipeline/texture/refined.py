@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.settings.schema import Config
 from pipeline.texture.comparison import PhotoComparison, optimise
 from pipeline.texture.initial import Initial
 from pipeline.texture.sampled import Sampled
 from renderer.dilate import dilate
+from style_transfer.settings import RefineSettings
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ def refine(
     sampled: Sampled,
     comparison: PhotoComparison,
     features: object | None,
-    config: Config,
+    settings: RefineSettings,
+    seed: int,
     steps: Callable | None = None,
 ) -> Refined:
     """I_X from I_C and I_S (FaceRefiner, section 3).
@@ -31,9 +32,8 @@ def refine(
     features: extractor of `style_transfer.features`; None: rendering loss only. steps(done, total, losses): progress.
     Raises DivergedError.
     """
-    settings = config.refine_schedule(features is not None, "given" in initial.provenance)
     texture, result = optimise(
         comparison, initial.texture, sampled.texture, sampled.visibility, sampled.mask, initial.goal, features, settings,
-        config.seed, steps,
+        seed, steps,
     )  # fmt: skip
     return Refined(dilate(texture, sampled.mask), result.notes)

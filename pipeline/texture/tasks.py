@@ -1,19 +1,23 @@
-"""What is to be done for a face, or why nothing is."""
+"""What is to be done for each face, or why nothing is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.reconstruction.folder import input_files
-from pipeline.reconstruction.photos import NOT_RECONSTRUCTED, Subject
-from pipeline.runs.backends import Backends
+from external.assets import used_by
+from pipeline.reconstruction.images import IMAGE_ENDINGS
+from pipeline.reconstruction.photos import Subject
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome
 from pipeline.runs.stage import failure
-from pipeline.settings.command_line import Arguments
-from pipeline.settings.errors import UserError
+from pipeline.settings.errors import ConfigError, UserError
 from pipeline.settings.loading import fingerprint
-from pipeline.texture.content import ContentImages
+from pipeline.settings.schema import Config
 from pipeline.texture.results import VERSION
+
+
+class ContentError(UserError):
+    """A photo has no initial texture among those given."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +26,60 @@ class Task:
 
     name: str  # of its folder of results
     reconstruction: Path  # folder
-    content: Path | None  # initial texture made elsewhere
+    content: Path | None  # image of an initial texture made elsewhere
     fingerprint: str  # of all that the results follow from
 
 
-def plan(subject: Subject, arguments: Arguments, backends: Backends, content: ContentImages) -> Task | Outcome:
-    """The task of a face; the outcome where it cannot be done, or is finished with the same settings and input."""
-    if subject.problem == NOT_RECONSTRUCTED:  # the manifest says why
-        return Outcome(subject.name, "failed", subject.problem)
-    try:
-        if subject.problem:
-            raise UserError(subject.problem)
-        image = content.path_of(subject.photo_stem)
-        files = input_files(subject.folder) + ([image] if image else [])
-        settings = f"{fingerprint(arguments.config)} {backends.features.kind} {backends.renderer.kind}"
-        mark = results_fingerprint(settings, files, VERSION)
-    except Exception as error:  # noqa: BLE001  whatever it is, the other photos go on
-        return failure(subject.name, error)
-    if is_finished(arguments.out / subject.name, mark):
-        return Outcome(subject.name, "skipped", "finished already with the same settings")
-    return Task(subject.name, subject.folder, image, mark)
+class ContentImages:
+    """The initial textures that `content` names: none, one image for all, or a folder matched by the photos' stems."""
+
+    def __init__(self, place: Path | None):
+        """place: see `pipeline.runs.preflight.content_place`. Raises ConfigError where it does not exist."""
+        if place is not None and not place.exists():
+            raise ConfigError(f"content is {str(place)!r}, which does not exist: give an image or a folder of images")
+        self._place = place
+        self._images = {}  # by stem; listed once, for thousands of photos
+        if place is not None and place.is_dir():
+            found = sorted((path for path in place.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), reverse=True)
+            self._images = {path.stem: path for path in found}
+
+    def assets(self) -> list[dict]:
+        """What a manifest says of them: their licence is their generator's."""
+        if self._place is None:
+            return []
+        if self._place.name == "ostec":
+            return used_by("ostec")
+        return [{"name": "Initial textures", "used_by": "content", "licence": "their generator's", "origin": str(self._place)}]
+
+    def path_of(self, stem: str) -> Path | None:
+        """Path of the image for a photo, or None without content. Raises ContentError."""
+        if self._place is None or not self._place.is_dir():
+            return self._place
+        if stem not in self._images:
+            raise ContentError(f"the content folder {self._place} has no image named {stem}")
+        return self._images[stem]
+
+
+def plan_tasks(
+    subjects: Sequence[Subject], content: ContentImages, config: Config, backends: str, out: Path
+) -> tuple[list[Task], list[Outcome]]:
+    """The tasks, and the outcomes of faces that cannot be done or are finished with the same settings and input.
+
+    backends: kinds of features and renderer, which results follow from. out: OUT.
+    """
+    tasks, known = [], []
+    settings = f"{fingerprint(config)} {backends}"
+    for subject in subjects:
+        try:
+            if subject.problem:
+                raise UserError(subject.problem)
+            image = content.path_of(subject.photo_stem)
+            mark = results_fingerprint(settings, [*subject.files, image] if image else subject.files, VERSION)
+        except Exception as error:  # noqa: BLE001  whatever it is, the other faces go on
+            known.append(failure(subject.name, error))
+            continue
+        if is_finished(out / subject.name, mark):
+            known.append(Outcome(subject.name, "skipped", "finished already with the same settings"))
+        else:
+            tasks.append(Task(subject.name, subject.folder, image, mark))
+    return tasks, known

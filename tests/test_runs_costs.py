@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pipeline.runs import backends
-from pipeline.runs.forecast import Forecast, duration, memory_each, refinement_seconds
+from pipeline.runs.backends import memory_each, refinement_seconds
+from pipeline.runs.progress import Forecast, duration
 from pipeline.settings.loading import load_config
 
 GPU = torch.device("cuda")
