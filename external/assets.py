@@ -10,33 +10,16 @@ One table; manifests, source.json and the README take it from here.
 """
 
 import argparse
-import errno
-import fcntl
-import hashlib
-import http.client
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CHUNK = 1 << 20
-TIMEOUT = 30  # s without an answer
-ATTEMPTS = 3  # to go on after a connection that broke, as long as each brings something
-
-
-@dataclass(frozen=True)
-class AssetFile:
-    path: str  # below the assets folder; a folder has no size
-    size: int | None = None  # bytes, where published
-    sha256: str = ""  # hex, where published
+from external.files import ROOT, AssetFile, FetchError, difference, download
 
 
 @dataclass(frozen=True)
@@ -214,10 +197,6 @@ ASSETS = (
 )
 
 
-class FetchError(RuntimeError):
-    """Something could not be downloaded; one line with what to do."""
-
-
 def used_by(*parts):
     """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, and version where a package
     brings one. What only makes another file is left out."""
@@ -290,144 +269,21 @@ def next_step(asset, path=None):
 
 
 def fetch(asset, folder, quiet=False):
-    """Download an asset's file into the assets folder; a download that broke off goes on where it stopped.
+    """Downloads an asset's file into the assets folder. Returns its path.
 
-    The file is under its name only when it is whole and its checksum right; until then it is beside it, as .part.
-    Returns its path. Raises FetchError: nothing to download, no network, wrong contents, or a file that is there is
-    another one (it is left alone).
+    The file is under its name only when it is whole and its checksum right.
+    Raises FetchError: nothing to download, no network, wrong contents, or a file that is there is another one (it is
+    left alone).
     """
     if not asset.url:
         raise FetchError(f"{asset.name} cannot be fetched ({asset.licence}): {next_step(asset)}")
     file = asset.files[0]
     target = Path(folder) / file.path
-    if target.exists():
-        if difference(target, file):
-            raise FetchError(f"{target} is not the published {asset.name} ({difference(target, file)}): move it away first")
-        return target
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as stream:
-            _lock(stream, target)
-            try:
-                resumed = stream.tell() > 0
-                _download(asset, stream, target, quiet)
-                wrong = difference(part, file)
-                if wrong and resumed:
-                    # The beginning may be of something else.
-                    _begin_again(stream)
-                    _download(asset, stream, target, quiet)
-                    wrong = difference(part, file)
-                if wrong:
-                    _begin_again(stream)
-                    raise FetchError(f"{asset.url} gave something else ({wrong}): try again, or put {asset.name} to {target}")
-                os.fsync(stream.fileno())
-                os.replace(part, target)
-            finally:
-                if os.fstat(stream.fileno()).st_size == 0:
-                    part.unlink(missing_ok=True)
-    except OSError as error:
-        raise FetchError(f"{target} cannot be written: {_reason(error)}") from error
+    if not target.exists():
+        download(asset.url, target, file, quiet)
+    elif difference(target, file):
+        raise FetchError(f"{target} is not the published {asset.name} ({difference(target, file)}): move it away first")
     return target
-
-
-def difference(path, file):
-    """How a file differs from the published one, in words; "" where it does not, or nothing is known."""
-    size = path.stat().st_size
-    if file.size is not None and size != file.size:
-        return f"{size} bytes, not {file.size}"
-    if file.sha256:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != file.sha256:
-            return f"sha256 {found[:8]}..., not {file.sha256[:8]}..."
-    return ""
-
-
-def _lock(stream, target):
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FetchError(f"{target} is being fetched by another process: wait for it") from error
-    except OSError:
-        pass  # a file system without locks; then nobody should fetch twice at once
-
-
-def _begin_again(stream):
-    stream.seek(0)
-    stream.truncate()
-
-
-def _download(asset, stream, target, quiet):
-    """Append to a stream what is still missing of an asset's file."""
-    from tqdm import tqdm
-
-    size = asset.files[0].size
-    if size is not None and stream.tell() > size:
-        _begin_again(stream)
-    if size is not None and stream.tell() == size:
-        return
-    attempts = ATTEMPTS
-    # On a terminal only.
-    with tqdm(total=size, unit="B", unit_scale=True, desc=target.name, disable=True if quiet else None) as bar:
-        while True:
-            before = stream.tell()
-            problem = _receive(asset, stream, target, bar)
-            if not problem:
-                return
-            attempts = ATTEMPTS if stream.tell() > before else attempts - 1
-            if not attempts:
-                raise FetchError(
-                    f"{asset.url}: the connection broke after {stream.tell()} bytes ({problem}): the same command goes on "
-                    f"from there; or download it elsewhere and put it to {target}"
-                )
-
-
-def _receive(asset, stream, target, bar):
-    """One request. Returns "" when the file is complete, else why it is not."""
-    start = stream.tell()
-    request = urllib.request.Request(asset.url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            placed = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", answer.headers.get("Content-Range") or "")
-            if answer.status != 206 or not placed or int(placed[1]) != start:
-                _begin_again(stream)
-                if answer.status == 206:
-                    return "the server sent another part than was asked for"
-                # The server sends all of it, whatever was asked for.
-                start = 0
-            length = answer.headers.get("Content-Length")
-            total = start + int(length) if length else None
-            size = asset.files[0].size
-            if None not in (size, total) and total != size:
-                raise FetchError(f"{asset.url} offers {total} bytes, {asset.name} has {size}: put it to {target} by hand")
-            bar.total, bar.n = total, start
-            while block := answer.read(CHUNK):
-                stream.write(block)
-                bar.update(len(block))
-            stream.flush()
-            wanted = total if size is None else size
-            return "" if wanted is None or stream.tell() == wanted else "it ended early"
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:
-            _begin_again(stream)
-            return "the server has less than what is here"
-        raise FetchError(f"{asset.url} answers {error.code} {error.reason}: download it elsewhere and put it to {target}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        stream.flush()
-        reason = _reason(getattr(error, "reason", error))
-        if stream.tell() == 0:
-            raise FetchError(
-                f"{asset.url} cannot be reached ({reason}): check the network, or download it elsewhere and put it to {target}"
-            ) from error
-        return reason
-
-
-def _reason(error):
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full"
-    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()
-    return text[0][:120]
 
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
@@ -552,7 +408,7 @@ def main(argv=None):
             failed = True
             print(f"error: {error}", file=sys.stderr)
         except KeyboardInterrupt:
-            print("stopped: the same command goes on from here", file=sys.stderr)
+            print("stopped: the same command starts again", file=sys.stderr)
             return 130
     return 1 if failed else 0
 
