@@ -41,6 +41,7 @@ FACE_MODEL = "BFM/BFM_model_front.mat"
 RECONSTRUCTION_NETWORK = "deep3dfacerecon/epoch_latest.pth"
 IDENTITY_NETWORK = "arcface/backbone.pth"
 VGG16 = "vgg16-397923af.pth"
+VGG16_URL = f"https://download.pytorch.org/models/{VGG16}"
 _DEEP3D = "reconstruct.system=deep3dfacerecon, configs figure7 and figure8"
 _BFM_FOLDER = "copy them from the folder BFM of github.com/sicxu/Deep3DFaceRecon_pytorch"
 
@@ -85,7 +86,7 @@ ASSETS = (
         "BSD-3-Clause",
         "torchvision, vgg16-397923af.pth",
         files=(AssetFile(VGG16, 553433881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
-        url=f"https://download.pytorch.org/models/{VGG16}",
+        url=VGG16_URL,
         disables="refine.features=vgg16, configs facerefiner, figure7 and figure8",
     ),
     Asset(

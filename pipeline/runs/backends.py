@@ -10,6 +10,7 @@ import torch
 
 from external import assets
 from external.assets import used_by
+from external.vgg16 import read_vgg16
 from pipeline.runs.forecast import memory_each, refinement_seconds
 from pipeline.runs.jobs import FEWEST_THREADS
 from pipeline.runs.preflight import require_assets
@@ -169,7 +170,7 @@ def choose_features(settings, device, folder="data"):
     @cache  # one network for all photos
     def extractor():
         try:
-            return VGG16Hypercolumns(path).to(device)
+            return VGG16Hypercolumns(read_vgg16(path)).to(device)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
