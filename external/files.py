@@ -79,24 +79,25 @@ def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> No
     A progress bar is shown on a terminal, unless `quiet`.
     Raises FetchError: no network, no answer within TIMEOUT, wrong contents, or `target` cannot be written.
     """
-    by_hand = f"download it elsewhere and put it at {target}"
+    by_hand = f"or download it elsewhere and put it at {target}"
     try:
         import pooch
         import requests
     except ImportError as error:
-        raise FetchError(f"{error.name} is missing: pip install -r requirements.txt, or {by_hand} ({url})") from error
+        raise FetchError(f"{error.name} is missing: pip install -r requirements.txt, {by_hand} ({url})") from error
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=not quiet and sys.stderr.isatty(), timeout=TIMEOUT)
     with work_folder(target.parent) as work:
         try:
             pooch.retrieve(url, f"sha256:{file.sha256}", fname=target.name, path=work, downloader=downloader)
         except requests.HTTPError as error:
-            answer = error.response
-            raise FetchError(f"{url} answers {answer.status_code} {answer.reason}: {by_hand}") from error
+            answer = f"{error.response.status_code} {error.response.reason}"
+            raise FetchError(f"{url} answers {answer}: try again later, {by_hand}") from error
         except requests.RequestException as error:
-            raise FetchError(f"{url} cannot be downloaded ({reason(error)}): check the network, or {by_hand}") from error
+            why = reason(error)
+            raise FetchError(f"{url} cannot be downloaded ({why}): check the network, {by_hand}") from error
         except ValueError as error:  # pooch: another checksum
-            raise FetchError(f"{url} has another content (its sha256 is not {file.sha256[:8]}...): {by_hand}") from error
+            raise FetchError(f"{url} has not sha256 {file.sha256[:8]}...: try again, {by_hand}") from error
         os.replace(work / target.name, target)
 
 

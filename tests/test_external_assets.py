@@ -21,7 +21,7 @@ HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server:
-    """Serves CONTENT. break_after: bytes of an answer after which it hangs up, or stops sending where `stalls` is set."""
+    """Serves CONTENT. break_after: bytes of an answer after which it hangs up, or stops sending if `stalls`."""
 
     def __init__(self):
         self.content, self.break_after, self.status = CONTENT, None, None
@@ -113,7 +113,8 @@ def test_what_a_killed_process_left_is_removed(weights, tmp_path):
 def test_a_connection_that_breaks_leaves_nothing_behind(server, weights, tmp_path, sent):
     server.break_after = sent
     message = refusal(weights, tmp_path)
-    assert "cannot be downloaded" in message and server.url in message and str(tmp_path / "net" / "weights.pth") in message
+    assert "cannot be downloaded" in message and server.url in message
+    assert str(tmp_path / "net" / "weights.pth") in message
     assert names_in(tmp_path / "net") == []
     server.break_after = None
     assert fetch(weights, tmp_path).read_bytes() == CONTENT
@@ -202,7 +203,8 @@ def test_what_may_not_be_fetched_says_how_to_get_it(tmp_path):
 def test_the_catalogue_is_complete():
     assert len({asset.name for asset in ASSETS}) == len(ASSETS)
     for asset in ASSETS:
-        assert asset.licence and asset.origin and (asset.url or asset.step or asset.package or asset.wheel or "this project" in asset.origin)
+        assert asset.licence and asset.origin
+        assert asset.url or asset.step or asset.package or asset.wheel or "this project" in asset.origin
         assert all(re.fullmatch("|[0-9a-f]{64}", file.sha256) for file in asset.files)
         assert not asset.makes or any(file.path == asset.makes for other in ASSETS for file in other.files)
         assert not asset.url or (len(asset.files) == 1 and asset.files[0].sha256)

