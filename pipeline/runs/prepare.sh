@@ -1,6 +1,6 @@
 # Prepares what a run needs: .venv with requirements.txt, the assets of set-up, and the compiled rasteriser. Sourced by
-# run.sh, tests/run.sh and .ci/run, which set $root (the checkout). `prepare` sets $python, is quiet where nothing is to be
-# done, and otherwise ends the script with exit code 2 and one line for each thing that is missing.
+# run.sh, tests/run.sh and .ci/run, which set $root (the checkout). `prepare` sets $python, is quiet where nothing is to
+# be done, and otherwise ends the script with exit code 2 and one line for each thing that is missing.
 
 venv="$root/.venv"
 venv_python="$venv/bin/python"
@@ -176,9 +176,9 @@ pip_failure() {
     printf '%s\n' "Installation failed, $kind (${last:0:200}): $remedy $install_log"
 }
 
-# Tried once for each list of pins and after each installation, whether or not it succeeds: without network, later starts
-# do not wait for it, and `python -m external.assets setup` tries again by hand. Its exit code 1 means that an asset could
-# not be obtained; it prints what that disables, and the run goes on.
+# Tried once for each list of pins and after each installation, whether or not it succeeds: without network, later
+# starts do not wait for it, and `python -m external.assets setup` tries again by hand. Its exit code 1 means that an
+# asset could not be obtained; it prints what that disables, and the run goes on.
 set_up_assets() {
     local pins status=0
     pins="$(sha256sum <"$wheel_pins")"
