@@ -400,7 +400,7 @@ def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path):
     finished = process(*words, **nowhere)
     assert finished.returncode == 2 and len(finished.stderr.strip().splitlines()) == 1
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in finished.stderr
-    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in finished.stderr and "cannot be reached" in finished.stderr
+    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in finished.stderr and "cannot be downloaded" in finished.stderr
     assert not (tmp_path / "out").exists() and not (tmp_path / "torch").exists()
 
 
