@@ -46,7 +46,7 @@ class FakeSystem:
         self.tools = folder / "bin"
         self.calls_file = folder / "calls"
         self.include = folder / "include"
-        for place in (self.checkout / "pipeline", self.checkout / "configs", self.tools, self.include):
+        for place in (self.checkout / "pipeline" / "runs", self.checkout / "configs", self.tools, self.include):
             place.mkdir(parents=True)
         for name in ("run.sh", "pipeline/runs/prepare.sh"):
             shutil.copy(CHECKOUT / name, self.checkout / name)
