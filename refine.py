@@ -22,18 +22,15 @@ if __name__ == "__main__":
     with user_errors():
         parse(sys.argv[1:], __doc__)  # wrong use is reported before torch is loaded, which takes seconds
 
-from external.assets import Obtained
+from external.assets import Obtained, require
 from pipeline.reconstruction.folder import Reconstruction, load_reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.reconstruction.photos import resolve_inputs
 from pipeline.runs.backends import Backends, choose_backends, schedule
 from pipeline.runs.jobs import Died, choose_jobs, run_tasks, threads_each
 from pipeline.runs.manifest import Outcome, Plan
-from pipeline.runs.preflight import require_assets
 from pipeline.runs.run_folder import RunFolder
 from pipeline.runs.stage import failure, run_stage
-from pipeline.settings.errors import printable
-from pipeline.settings.loading import to_yaml
 from pipeline.texture import results
 from pipeline.texture.comparison import PhotoComparison
 from pipeline.texture.initial import complete_texture, read_content
@@ -47,22 +44,28 @@ def main(argv: list[str] | None = None) -> int:
     """Refine every face that a command line names; returns the exit code."""
     arguments = parse(argv, __doc__)
     config, out = arguments.config, arguments.out
-    obtained = require_assets(config, reconstructing=False, may_fetch=not arguments.dry_run)
+    given = config.refine.vgg16_weights, config.content
+    obtained = require(config.refinement_needs, config.assets, *given, may_fetch=not arguments.dry_run)
     backends = choose_backends(config, obtained)
     subjects = resolve_inputs(arguments.photos, out)
-    headline = f"refine: {len(subjects)} faces on {backends}"
-    if arguments.dry_run:
-        lines = [f"  {subject.folder} -> {out / subject.name}" for subject in subjects]
-        print(to_yaml(config) + printable("\n".join([headline, *lines]), keep="\n"))
-        return ALL_DONE
     content = ContentImages(obtained.content)
     assets = backends.assets + content.assets()
     tasks, known = plan_tasks(subjects, content, config, backends.kinds, out)
     jobs = choose_jobs(config.jobs, len(tasks), backends.memory_each, backends.device.type == "cuda")
-    names, seconds_each = [subject.name for subject in subjects], backends.seconds_each
-    plan = Plan(names, known, len(tasks), backends.device_name, assets, jobs, seconds_each, backends.notes, headline)
+    plan = Plan(
+        names=[subject.name for subject in subjects],
+        known=known,
+        todo=[f"{task.reconstruction} -> {out / task.name}" for task in tasks],
+        headline=f"refine: {len(subjects)} faces on {backends}",
+        device=backends.device_name,
+        assets=assets,
+        at_once=jobs,
+        seconds_each=backends.seconds_each,
+        notes=backends.notes,
+    )
     failed = run_stage("refinement", arguments, plan, partial(refine_all, arguments, obtained, tasks, jobs))
-    print(report_or_reason(out))
+    if not arguments.dry_run:
+        print(report_or_reason(out))
     return SOME_FAILED if failed else ALL_DONE
 
 

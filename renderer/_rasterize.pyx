@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# distutils: extra_compile_args = -O3 -ffp-contract=off
 """The rasteriser's kernel; arguments are checked in rasterize.py.
 
 Homogeneous edge functions (Olano & Greer 1997, "Triangle scan conversion using 2D homogeneous coordinates"): with

@@ -1,6 +1,8 @@
 """Compiles the Cython parts of the renderer in place: `python -m renderer.build`.
 
-Does nothing when the compiled files are newer than their sources and were built for this Python.
+Does nothing when the compiled files are newer than their sources and were built for this Python. The compiler's flags
+stand in the sources' headers (`# distutils: extra_compile_args`); no contraction to fused multiply-add, because the
+rasteriser's error-free sums rely on plain IEEE operations.
 Exit codes: 0 built or up to date, 2 something is missing or the compilation failed (one line says what to do).
 """
 
@@ -9,23 +11,18 @@ import shlex
 import shutil
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-REPOSITORY = PACKAGE.parent
 
 
 class BuildError(RuntimeError):
     """The renderer cannot be compiled; the message says what to install."""
 
 
-def sources() -> list[Path]:
-    """The Cython files of this package."""
-    return sorted(PACKAGE.glob("*.pyx"))
-
-
 def compiled(source: Path) -> Path:
-    """Where the compiled form of a source lies, for this Python."""
+    """Path of the compiled form of a source, for this Python."""
     return source.with_name(source.stem + sysconfig.get_config_var("EXT_SUFFIX"))
 
 
@@ -33,7 +30,7 @@ def outdated() -> list[Path]:
     """The sources that have no compiled form for this Python, or an older one."""
     return [
         source
-        for source in sources()
+        for source in sorted(PACKAGE.glob("*.pyx"))
         if not compiled(source).exists() or compiled(source).stat().st_mtime < source.stat().st_mtime
     ]
 
@@ -52,48 +49,33 @@ def check_compiler() -> None:
 
 
 def build(stale: list[Path]) -> None:
-    """Compiles the given sources. Raises BuildError."""
+    """Compiles the given sources. Raises BuildError.
+
+    Works in a temporary folder and renames each result into place, so that no process loads half a file.
+    """
     check_compiler()
     try:
         from Cython.Build import cythonize
         from Cython.Compiler.Errors import CompileError as TranslationError
-        from setuptools import Distribution, Extension
-        from setuptools.command.build_ext import build_ext
+        from setuptools import Distribution
         from setuptools.errors import BaseError, CompileError, LinkError
     except ImportError as error:
         raise BuildError(f"{error.name} is missing; install it: pip install -r requirements.txt") from None
-
-    work = REPOSITORY / "build"
-    # No contraction to fused multiply-add: the rasteriser's error-free sums rely on plain IEEE operations.
-    extensions = [
-        Extension(
-            f"renderer.{source.stem}",
-            [str(source.relative_to(REPOSITORY))],
-            extra_compile_args=["-O3", "-ffp-contract=off"],
-        )
-        for source in stale
-    ]
-    before = Path.cwd()
-    os.chdir(REPOSITORY)
     try:
-        modules = cythonize(extensions, build_dir=str(work / "c"), quiet=True, force=True)
-        command = build_ext(Distribution({"name": "renderer", "ext_modules": modules}))
-        command.build_temp, command.build_lib = str(work / "temporary"), str(work / "library")
-        command.ensure_finalized()
-        command.run()
-        for source in stale:
-            built = work / "library" / "renderer" / compiled(source).name
-            aside = compiled(source).with_name(f".{built.name}.{os.getpid()}")
-            shutil.copyfile(built, aside)
-            os.replace(aside, compiled(source))
+        with tempfile.TemporaryDirectory(prefix=".facerefiner-build-", dir=PACKAGE) as work:
+            modules = cythonize([str(source) for source in stale], build_dir=work, quiet=True, force=True)
+            command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
+            command.build_temp = command.build_lib = work
+            command.ensure_finalized()
+            command.run()
+            for source in stale:
+                os.replace(Path(work) / PACKAGE.name / compiled(source).name, compiled(source))
     except TranslationError:
         raise BuildError("Cython could not translate the renderer; its messages are above") from None
-    except OSError as error:
-        raise BuildError(f"cannot write {error.filename}: {error.strerror}") from None
     except (BaseError, CompileError, LinkError) as error:
         raise BuildError(f"the C compiler failed ({str(error).splitlines()[0]}); its messages are above") from None
-    finally:
-        os.chdir(before)
+    except OSError as error:
+        raise BuildError(f"cannot write {error.filename}: {error.strerror}") from None
 
 
 def main() -> int:

@@ -4,12 +4,8 @@ Both offer `maps(image)`, the dense part, and `columns(maps, rows, columns, near
 losses take. Images are [1, 3, H, W] in -1..1; the first 3 channels of a column are the colour of its texel.
 """
 
-import hashlib
 import math
-import pickle
-import warnings
-import zipfile
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +13,26 @@ from torch import Tensor, nn
 
 from style_transfer import sampling
 
-VGG16_FILE = "vgg16-397923af.pth"
-VGG16_SOURCE = f"https://download.pytorch.org/models/{VGG16_FILE}"
 # Outputs of ReLU 1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_3 5_3, and the layers before the last of them. 0 is a pooling.
 CAPTURED_LAYERS = (1, 3, 6, 8, 11, 13, 15, 22, 29)
 NOISE_FROM = 15  # ReLU 3_3
 CONVOLUTIONS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def vgg16_layers() -> nn.Sequential:
+    """VGG16's layers up to the last captured one, untrained; named by number as in torchvision's `features`."""
+    layers = nn.Sequential()
+    channels = 3
+    for width in CONVOLUTIONS:
+        if width:
+            layers.append(nn.Conv2d(channels, width, 3, padding=1))
+            layers.append(nn.ReLU(inplace=True))
+            channels = width
+        else:
+            layers.append(nn.MaxPool2d(2))
+    return layers
 
 
 class VGG16Hypercolumns(nn.Module):
@@ -36,24 +44,18 @@ class VGG16Hypercolumns(nn.Module):
     # The receptive field (196 texels) reaches everywhere: what is unseen has to be filled, not avoided.
     reach = 0
 
-    def __init__(self, weights: str | Path):
+    def __init__(self, weights: Mapping[str, Tensor]):
         """Args:
-            weights: torchvision's vgg16 state dict; a file with another checksum is used with a warning.
+            weights: state dict of `vgg16_layers()`: "0.weight" [64, 3, 3, 3], "0.bias" [64], ..., "28.bias" [512].
         Raises:
-            FileNotFoundError: no such file; says where it comes from.
-            ValueError: not a state dict of VGG16; names the first entries that differ.
+            ValueError: not weights of these layers.
         """
         super().__init__()
-        self.layers = nn.Sequential()
-        channels = 3
-        for width in CONVOLUTIONS:
-            if width:
-                self.layers.append(nn.Conv2d(channels, width, 3, padding=1))
-                self.layers.append(nn.ReLU(inplace=True))
-                channels = width
-            else:
-                self.layers.append(nn.MaxPool2d(2))
-        self.layers.load_state_dict(_read_vgg16(Path(weights), self.layers.state_dict()))
+        self.layers = vgg16_layers()
+        try:
+            self.layers.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"VGG16Hypercolumns: {' '.join(str(error).split())}") from error
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
@@ -198,39 +200,3 @@ def _windows(feature: Tensor, rows: Tensor, columns: Tensor, size: int, nearest:
 def _check_image(image: Tensor, smallest: int) -> None:
     if image.ndim != 4 or image.shape[:2] != (1, 3) or min(image.shape[2:]) < smallest:
         raise ValueError(f"features: got image {list(image.shape)}, need [1, 3, H, W] with H and W at least {smallest}")
-
-
-def _read_vgg16(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries "features.*" of a vgg16 state dict, under the names of `wanted`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; download {VGG16_SOURCE} to there")
-    expected = f"need torchvision's VGG16 ({VGG16_SOURCE})"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, IndexError,
-            AttributeError, TypeError, UnicodeDecodeError) as error:  # fmt: skip
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a file of PyTorch weights or damaged ({reason}); {expected}") from error
-    found, problems = {}, []
-    for name, tensor in wanted.items():
-        key = f"features.{name}"
-        given = state.get(key) if isinstance(state, dict) else None
-        if not isinstance(given, Tensor):
-            problems.append(f"{key} is missing")
-        elif given.shape != tensor.shape:
-            problems.append(f"{key} is {list(given.shape)}, not {list(tensor.shape)}")
-        else:
-            found[name] = given
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(f"{path}: not VGG16: {', '.join(problems[:3])}{more}; {expected}")
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    published = VGG16_FILE.removesuffix(".pth").split("-")[1]
-    if not checksum.startswith(published):
-        warnings.warn(
-            f"{path}: SHA-256 starts with {checksum[:8]}, the published file's with {published}; "
-            "used as it is, results will differ from the paper's",
-            stacklevel=3,
-        )
-    return found

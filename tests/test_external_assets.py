@@ -1,8 +1,9 @@
-"""The catalogue, what it finds missing, and fetching from a server on this machine that breaks off, resumes or lies."""
+"""The catalogue, what it finds missing, and fetching from a server on this machine that breaks off, stalls or lies."""
 
 import fcntl
 import hashlib
 import http.server
+import os
 import re
 import socket
 import threading
@@ -11,19 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from external import assets
-from external.assets import ASSETS, Asset, AssetFile, FetchError, fetch
+from external import assets, files
+from external.assets import ASSETS, Asset, fetch
+from external.files import AssetFile, FetchError
 
 CONTENT = bytes(range(256)) * 5000
 HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server:
-    """Serves CONTENT. break_after: bytes of an answer after which it hangs up. ranges: whether it honours them."""
+    """Serves CONTENT. break_after: bytes of an answer after which it hangs up, or stops sending if `stalls`."""
 
     def __init__(self):
-        self.content, self.break_after, self.ranges, self.status = CONTENT, None, True, None
-        self.requests = []
+        self.content, self.break_after, self.status = CONTENT, None, None
+        self.stalls, self.released = False, threading.Event()
+        self.requests = 0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,22 +41,21 @@ class Server:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def answer(self, handler):
-        wanted = handler.headers.get("Range")
-        self.requests.append(wanted)
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0
-        if self.status or start >= len(self.content):
-            handler.send_error(self.status or 416)
+        self.requests += 1
+        if self.status:
+            handler.send_error(self.status)
             return
-        body = self.content[start:]
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
-        handler.send_header("Content-Length", str(len(body)))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(self.content)))
         handler.end_headers()
-        handler.wfile.write(body if self.break_after is None else body[: self.break_after])
+        handler.wfile.write(self.content if self.break_after is None else self.content[: self.break_after])
+        if self.stalls:
+            handler.wfile.flush()
+            self.released.wait(30)
         handler.close_connection = True
 
     def close(self):
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -86,76 +88,62 @@ def names_in(folder):
 # ---- fetching --------------------------------------------------------------------------------------------------------
 
 
-def test_fetch_makes_the_file_and_nothing_else(server, weights, tmp_path):
+def test_fetch_makes_the_file_and_nothing_else(server, weights, tmp_path, capfd):
     assert fetch(weights, tmp_path).read_bytes() == CONTENT
-    assert names_in(tmp_path / "net") == ["weights.pth"] and server.requests == [None]
+    assert names_in(tmp_path / "net") == ["weights.pth"] and server.requests == 1
     assert fetch(weights, tmp_path) == tmp_path / "net" / "weights.pth"
-    assert len(server.requests) == 1
+    assert server.requests == 1 and capfd.readouterr() == ("", "")
 
 
-def test_fetch_goes_on_where_it_was_interrupted(server, weights, tmp_path):
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "weights.pth.part").write_bytes(CONTENT[:700_000])
-    assert fetch(weights, tmp_path).read_bytes() == CONTENT
-    assert server.requests == ["bytes=700000-"] and names_in(tmp_path / "net") == ["weights.pth"]
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal(weights, tmp_path, monkeypatch, capfd, quiet):
+    monkeypatch.setattr(files.sys.stderr, "isatty", lambda: True)
+    fetch(weights, tmp_path, quiet)
+    assert ("100%" in capfd.readouterr().err) is not quiet
 
 
-def test_fetch_survives_connections_that_break(server, weights, tmp_path):
-    server.break_after = 500_000
-    assert fetch(weights, tmp_path).read_bytes() == CONTENT
-    assert server.requests == [None, "bytes=500000-", "bytes=1000000-"]
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_fetch_gives_up_when_nothing_comes_and_keeps_the_part(server, weights, tmp_path, known):
-    """Also where neither size nor checksum are known, only what the server says."""
-    if not known:
-        weights = replace(weights, files=(AssetFile("net/weights.pth"),))
-    (tmp_path / "net").mkdir()
-    part = tmp_path / "net" / "weights.pth.part"
-    part.write_bytes(CONTENT[:1000])
-    server.break_after = 0
-    message = refusal(weights, tmp_path)
-    assert "broke after 1000 bytes" in message and "the same command goes on" in message
-    assert len(server.requests) == assets.ATTEMPTS
-    assert part.read_bytes() == CONTENT[:1000] and names_in(tmp_path / "net") == ["weights.pth.part"]
-    server.break_after = None
-    assert fetch(weights, tmp_path).read_bytes() == CONTENT
-
-
-def test_fetch_without_ranges_begins_again(server, weights, tmp_path):
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "weights.pth.part").write_bytes(b"x" * 1000)
-    server.ranges = False
-    assert fetch(weights, tmp_path).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("begun", [b"x" * 1000, b"x" * len(CONTENT), b"x" * (len(CONTENT) + 5)], ids=len)
-def test_a_part_of_something_else_is_replaced(server, weights, tmp_path, begun):
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "weights.pth.part").write_bytes(begun)
+def test_what_a_killed_process_left_is_removed(weights, tmp_path):
+    (tmp_path / "net" / ".partial").mkdir(parents=True)
+    (tmp_path / "net" / ".partial" / "weights.pth").write_bytes(b"x" * 1000)
     assert fetch(weights, tmp_path).read_bytes() == CONTENT
     assert names_in(tmp_path / "net") == ["weights.pth"]
 
 
-def test_a_part_longer_than_an_unknown_file_is_replaced(server, weights, tmp_path):
-    weights = replace(weights, files=(AssetFile("net/weights.pth", None, HASH),))
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "weights.pth.part").write_bytes(b"x" * (len(CONTENT) + 5))
-    assert fetch(weights, tmp_path).read_bytes() == CONTENT
-    assert server.requests == [f"bytes={len(CONTENT) + 5}-", None]
-
-
-def test_wrong_contents_leave_nothing_behind(server, weights, tmp_path):
-    server.content = CONTENT[:-1] + b"!"
+@pytest.mark.parametrize("sent", [0, 700_000])
+def test_a_connection_that_breaks_leaves_nothing_behind(server, weights, tmp_path, sent):
+    server.break_after = sent
     message = refusal(weights, tmp_path)
-    assert "sha256" in message and str(tmp_path / "net" / "weights.pth") in message
+    assert "cannot be downloaded" in message and server.url in message
+    assert str(tmp_path / "net" / "weights.pth") in message
+    assert names_in(tmp_path / "net") == []
+    server.break_after = None
+    assert fetch(weights, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("sent", [0, 700_000])
+def test_a_server_that_stops_sending_is_given_up(server, weights, tmp_path, monkeypatch, sent):
+    monkeypatch.setattr(files, "TIMEOUT", 0.2)
+    server.break_after, server.stalls = sent, True
+    message = refusal(weights, tmp_path)
+    assert "cannot be downloaded" in message and "timed out" in message
     assert names_in(tmp_path / "net") == []
 
 
-def test_another_size_is_refused_before_it_is_loaded(server, weights, tmp_path):
-    server.content = CONTENT + b"more"
-    assert f"offers {len(CONTENT) + 4} bytes, weights has {len(CONTENT)}" in refusal(weights, tmp_path)
+def test_an_interrupted_download_leaves_nothing_behind(server, weights, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(weights, tmp_path)
+    assert names_in(tmp_path / "net") == []
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"!", CONTENT + b"more", b""], ids=len)
+def test_wrong_contents_leave_nothing_behind(server, weights, tmp_path, content):
+    server.content = content
+    message = refusal(weights, tmp_path)
+    assert "sha256" in message and str(tmp_path / "net" / "weights.pth") in message
     assert names_in(tmp_path / "net") == []
 
 
@@ -164,7 +152,7 @@ def test_a_file_that_is_there_is_left_alone(server, weights, tmp_path):
     target.parent.mkdir()
     target.write_bytes(b"my own")
     assert "6 bytes" in refusal(weights, tmp_path) and target.read_bytes() == b"my own"
-    assert server.requests == []
+    assert server.requests == 0
 
 
 def test_errors_of_the_server_and_without_network_say_where_to_put_the_file(server, weights, tmp_path):
@@ -176,16 +164,20 @@ def test_errors_of_the_server_and_without_network_say_where_to_put_the_file(serv
         free.bind(("127.0.0.1", 0))
         offline = replace(weights, url=f"http://127.0.0.1:{free.getsockname()[1]}/weights.pth")
     message = refusal(offline, tmp_path)
-    assert "cannot be reached" in message and target in message and offline.url in message
+    assert "cannot be downloaded" in message and "refused" in message and target in message and offline.url in message
     assert names_in(tmp_path / "net") == []
 
 
 def test_two_at_once(weights, tmp_path):
     (tmp_path / "net").mkdir()
-    with (tmp_path / "net" / "weights.pth.part").open("ab") as held:
+    held = os.open(tmp_path / "net", os.O_RDONLY)
+    try:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert "another process" in refusal(weights, tmp_path)
-        assert names_in(tmp_path / "net") == ["weights.pth.part"]
+    finally:
+        os.close(held)
+    assert names_in(tmp_path / "net") == []
+    assert fetch(weights, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_folder_that_cannot_be_made(weights, tmp_path):
@@ -193,9 +185,15 @@ def test_a_folder_that_cannot_be_made(weights, tmp_path):
     assert "cannot be written" in refusal(weights, tmp_path)
 
 
+def test_a_missing_library_is_named(weights, tmp_path, monkeypatch):
+    monkeypatch.setitem(files.sys.modules, "pooch", None)
+    message = refusal(weights, tmp_path)
+    assert message.startswith("pooch is missing: pip install -r requirements.txt") and weights.url in message
+
+
 def test_what_may_not_be_fetched_says_how_to_get_it(tmp_path):
     for asset in ASSETS:
-        if asset.files and not asset.url:
+        if asset.files and not asset.url and not asset.wheel:
             assert asset.step in refusal(asset, tmp_path)
 
 
@@ -205,10 +203,11 @@ def test_what_may_not_be_fetched_says_how_to_get_it(tmp_path):
 def test_the_catalogue_is_complete():
     assert len({asset.name for asset in ASSETS}) == len(ASSETS)
     for asset in ASSETS:
-        assert asset.licence and asset.origin and (asset.url or asset.step or asset.package or "this project" in asset.origin)
+        assert asset.licence and asset.origin
+        assert asset.url or asset.step or asset.package or asset.wheel or "this project" in asset.origin
         assert all(re.fullmatch("|[0-9a-f]{64}", file.sha256) for file in asset.files)
         assert not asset.makes or any(file.path == asset.makes for other in ASSETS for file in other.files)
-        assert not asset.url or len(asset.files) == 1
+        assert not asset.url or (len(asset.files) == 1 and asset.files[0].sha256)
     parts = {asset.used_by for asset in ASSETS}
     assert parts >= {"mtcnn", "face_mesh", "sample_photos", "vgg16", "deep3dfacerecon", "arcface", "ostec", "nvdiffrast"}
 
@@ -316,6 +315,11 @@ def test_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(ASSETS) + 2 and len({line.count("|") for line in lines}) == 1
     assert all(asset.name in line for asset, line in zip(ASSETS, lines[2:], strict=True))
+
+
+def test_licences_page_has_the_table():
+    page = (assets.ROOT / "docs" / "licences.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in page if line.startswith("|")] == assets.table()
 
 
 def test_fetch_command(monkeypatch, weights, tmp_path, capsys):

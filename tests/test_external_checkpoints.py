@@ -29,6 +29,18 @@ def test_round_trip(tmp_path, key):
     assert all(torch.equal(found[name], state[name]) for name in state)
 
 
+def test_names_with_a_prefix(tmp_path):
+    state = {f"net.{name}": tensor for name, tensor in small_network().state_dict().items()}
+    torch.save(state | {"head.weight": torch.zeros(2)}, tmp_path / "w.pth")
+    wanted = small_network().state_dict()
+    found = read_weights(tmp_path / "w.pth", wanted, "the small network", ORIGIN, prefix="net.")
+    assert list(found) == list(wanted) and all(torch.equal(found[name], state[f"net.{name}"]) for name in found)
+    for wrong, told in (("net.0.bias", r"net\.0\.bias is \[2\]"), ("net.9.bias", r"net\.9\.bias is not part of it")):
+        torch.save(state | {wrong: torch.zeros(2)}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=told):
+            read_weights(tmp_path / "w.pth", wanted, "the small network", ORIGIN, prefix="net.")
+
+
 def changed(**changes):
     state = small_network().state_dict()
     for name, value in changes.items():

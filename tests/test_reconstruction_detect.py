@@ -205,7 +205,7 @@ def test_a_picture_without_a_face(tmp_path, hopper, capsys):
     assert {name: photos[name]["status"] for name in photos} == {"gradient": "failed", "broken": "failed", "hopper": "done"}
     assert photos["gradient"]["message"].startswith("no face was found: photos need a face of 40 px or more")
     lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 3 and sum("failed" in line for line in lines) == 2
+    assert len(lines) == 4 and sum("failed" in line for line in lines) == 2
     assert folders(tmp_path / "out") == ["hopper"]
     summary = (tmp_path / "out" / "summary.csv").read_text().splitlines()
     assert len(summary) == 4

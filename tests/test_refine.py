@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from stand_in_assets import write_vgg16
 from synthetic_faces import albedo, head, head_normals, lit, photograph
-from test_runs_manifest import recorded
+from test_runs_manifest import record
 
 import refine
 from evaluation.prepared import prepare
@@ -355,9 +355,7 @@ def test_a_photo_that_the_first_stage_failed_on(tmp_path, capsys):
     write_image(tmp_path / "landscape.png", np.full((50, 60, 3), 100, np.uint8))
     write_image(tmp_path / "new.png", np.full((50, 60, 3), 100, np.uint8))
     out = tmp_path / "out"
-    with recorded(out) as manifest:
-        manifest.start("reconstruction", ["landscape"])
-        manifest.record("landscape", "failed", message="no face was found")
+    record(out, "reconstruction", ["landscape"], [("landscape", "failed", "no face was found")])
     assert run(out, tmp_path / "landscape.png", tmp_path / "new.png") == 1
     assert status_of(out) == {"landscape": "failed", "new": "failed"}
     printed = capsys.readouterr().out
@@ -400,7 +398,7 @@ def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path):
     finished = process(*words, **nowhere)
     assert finished.returncode == 2 and len(finished.stderr.strip().splitlines()) == 1
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in finished.stderr
-    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in finished.stderr and "cannot be reached" in finished.stderr
+    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in finished.stderr and "cannot be downloaded" in finished.stderr
     assert not (tmp_path / "out").exists() and not (tmp_path / "torch").exists()
 
 

@@ -1,17 +1,13 @@
 """What a run is expected to cost: said before a long one, silent before a short one."""
 
-import os
-from dataclasses import replace
 
 import pytest
-import torch
 
-from pipeline.runs import backends
+from pipeline.runs import jobs
 from pipeline.runs.backends import memory_each, refinement_seconds
+from pipeline.runs.jobs import choose_jobs
 from pipeline.runs.progress import Forecast, duration
 from pipeline.settings.loading import load_config
-
-GPU = torch.device("cuda")
 
 
 def test_a_short_run_says_nothing():
@@ -47,19 +43,14 @@ def test_durations(seconds, text):
 
 
 def test_jobs_follow_processors_memory_and_photos(monkeypatch):
-    config = load_config(None, ["refine.features=patches"])
-    assert 1.2e9 < memory_each(config, "patches") < 1.6e9
-    cpu = backends.choose_backends(config)
-    gpu = replace(cpu, device=GPU)
-    three = load_config(None, ["refine.features=patches", "jobs=3"])
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(backends, "available_memory", lambda: 100e9)
-    assert [backends.choose_jobs(config, cpu, photos) for photos in (0, 1, 3, 8, 500)] == [1, 1, 1, 4, 8]
-    assert backends.choose_jobs(config, gpu, 500) == 1
-    assert backends.choose_jobs(three, gpu, 500) == 3 and backends.choose_jobs(three, cpu, 2) == 2
-    monkeypatch.setattr(backends, "available_memory", lambda: 4e9)
-    assert backends.choose_jobs(config, cpu, 500) == 2
-    monkeypatch.setattr(backends, "available_memory", lambda: 1e8)
-    assert backends.choose_jobs(config, cpu, 500) == 1
-    monkeypatch.undo()
-    assert backends.available_memory() > 1e6
+    each = memory_each(load_config(), "patches")
+    assert 1.2e9 < each < 1.6e9
+    monkeypatch.setattr(jobs, "processors", lambda: 8)
+    monkeypatch.setattr(jobs, "available_memory", lambda: 100e9)
+    assert [choose_jobs(0, photos, each, on_gpu=False) for photos in (0, 1, 3, 8, 500)] == [1, 1, 1, 4, 8]
+    assert choose_jobs(0, 500, each, on_gpu=True) == 1
+    assert choose_jobs(3, 500, each, on_gpu=True) == 3 and choose_jobs(3, 2, each, on_gpu=False) == 2
+    monkeypatch.setattr(jobs, "available_memory", lambda: 4e9)
+    assert choose_jobs(0, 500, each, on_gpu=False) == 2
+    monkeypatch.setattr(jobs, "available_memory", lambda: 1e8)
+    assert choose_jobs(0, 500, each, on_gpu=False) == 1

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from external.errors import UserError
 from pipeline.reconstruction.detect import FaceError, _chosen
 from pipeline.reconstruction.images import as_float
 from pipeline.runs.files import RunFolderError
-from pipeline.settings.errors import ConfigError, UserError, reason
+from pipeline.settings.errors import ConfigError, reason
 
 
 def failure(function, *arguments):

@@ -27,6 +27,7 @@ case "$all$input" in
     *"pip install"*) echo "pip" >>"$FAKE_CALLS"
                      [[ -z "${FAKE_KILLED:-}" ]] || kill -9 "$PPID"
                      echo "${FAKE_PIP_SAYS:-Collecting nothing}"; exit "${FAKE_PIP_STATUS:-0}" ;;
+    *"external.assets setup"*) echo "assets" >>"$FAKE_CALLS"; exit "${FAKE_ASSETS_STATUS:-0}" ;;
     *renderer.build*) echo "build" >>"$FAKE_CALLS"; exit "${FAKE_BUILD_STATUS:-0}" ;;
     *pipeline.reconstruction*) echo "reconstruct${all#*pipeline.reconstruction}" >>"$FAKE_CALLS"
                             echo "reconstruct sees GPUs: ${CUDA_VISIBLE_DEVICES-all}" >>"$FAKE_CALLS"
@@ -45,12 +46,15 @@ class FakeSystem:
         self.tools = folder / "bin"
         self.calls_file = folder / "calls"
         self.include = folder / "include"
-        for place in (self.checkout / "pipeline", self.checkout / "configs", self.tools, self.include):
+        for place in (self.checkout / "pipeline" / "runs", self.checkout / "configs", self.tools, self.include):
             place.mkdir(parents=True)
         for name in ("run.sh", "pipeline/runs/prepare.sh"):
             shutil.copy(CHECKOUT / name, self.checkout / name)
         (self.checkout / "requirements.txt").write_text("nothing==1.0\n")
         (self.checkout / "configs" / "default.yaml").write_text("# The default.\n")
+        self.pins = self.checkout / "external" / "wheel_pins.py"
+        self.pins.parent.mkdir()
+        self.pins.write_text("# wheel 1.0\n")
         (self.include / "Python.h").touch()
         for tool in TOOLS.split():
             found = shutil.which(tool)
@@ -109,7 +113,7 @@ def refused(result: subprocess.CompletedProcess) -> str:
 def test_first_start_installs_builds_and_runs_both_stages(system):
     result = system.run()
     assert result.returncode == 0, result.stderr
-    assert system.calls == ["venv", "pip", "build", *STAGES]
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
     assert "Installing into .venv" in result.stdout
 
 
@@ -136,12 +140,45 @@ def test_checks_of_a_ready_environment_take_under_two_seconds(system):
     assert result.returncode == 0 and system.calls == ["build", *STAGES]
 
 
+def test_changed_pins_of_assets_are_set_up_in_an_environment_that_is_there(system):
+    system.run()
+    system.pins.write_text("# wheel 2.0\n")
+    assert system.run().returncode == 0
+    assert system.calls == ["assets", "build", *STAGES]
+    result = system.run()
+    assert system.calls == ["build", *STAGES] and result.stdout + result.stderr == ""
+
+
+def test_assets_that_cannot_be_had_are_tried_once_and_the_run_goes_on(system):
+    assert system.run(FAKE_ASSETS_STATUS="1").returncode == 0
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
+    assert system.run(FAKE_ASSETS_STATUS="1").returncode == 0
+    assert system.calls == ["build", *STAGES]
+    shutil.rmtree(system.checkout / "data")
+    system.run()
+    assert system.calls == ["assets", "build", *STAGES]
+
+
+@pytest.mark.parametrize("status", ["2", "130"])
+def test_interrupted_or_broken_set_up_of_assets_stops_and_is_tried_again(system, status):
+    assert system.run(FAKE_ASSETS_STATUS=status).returncode == int(status)
+    assert system.calls == ["venv", "pip", "assets"]
+    assert system.run().returncode == 0
+    assert system.calls == ["assets", "build", *STAGES]
+
+
+def test_assets_folder_that_cannot_be_written_stops_nothing(system):
+    (system.checkout / "data").write_text("a file")
+    assert system.run(FAKE_ASSETS_STATUS="1").returncode == 0
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
+
+
 def test_changed_requirements_are_installed_and_said(system):
     system.run()
     (system.checkout / "requirements.txt").write_text("nothing==2.0\n")
     result = system.run()
     assert "requirements.txt has changed" in result.stdout
-    assert system.calls == ["pip", "build", *STAGES]
+    assert system.calls == ["pip", "assets", "build", *STAGES]
     assert system.run().stdout == ""
 
 
@@ -149,7 +186,7 @@ def test_interrupted_installation_is_made_anew(system):
     assert system.run(FAKE_KILLED="1").returncode != 0
     result = system.run()
     assert "interrupted" in result.stdout
-    assert system.calls == ["venv", "pip", "build", *STAGES]
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
 
 
 def test_interrupted_update_is_made_anew(system):
@@ -164,13 +201,13 @@ def test_interrupted_update_is_made_anew(system):
 def test_failed_installation_is_not_taken_as_finished(system):
     system.run(FAKE_PIP_STATUS="1", FAKE_PIP_SAYS="ERROR: no")
     assert system.run().returncode == 0
-    assert system.calls == ["pip", "build", *STAGES]
+    assert system.calls == ["pip", "assets", "build", *STAGES]
 
 
 def test_installation_that_fails_half_way_is_made_anew(system):
     system.run(FAKE_PIP_STATUS="1", FAKE_PIP_SAYS="Installing collected packages: nothing")
     assert system.run().returncode == 0
-    assert system.calls == ["venv", "pip", "build", *STAGES]
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
 
 
 def test_failed_update_that_is_taken_back_leaves_what_was_there(system):
@@ -189,7 +226,7 @@ def test_activated_environment_is_not_what_the_new_one_is_made_with(system):
     shutil.copy(inside / "python", inside / "python3.11")
     result = system.run(PATH=f"{inside}:{system.tools}")
     assert result.returncode == 0, result.stderr
-    assert system.calls == ["venv", "pip", "build", *STAGES]
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
 
 
 def test_environment_made_by_hand_is_kept(system):
@@ -197,7 +234,7 @@ def test_environment_made_by_hand_is_kept(system):
     shutil.copy(system.tools / "python3.11", system.checkout / ".venv" / "bin" / "python")
     (system.checkout / ".venv" / "mine").touch()
     assert system.run().returncode == 0
-    assert system.calls == ["pip", "build", *STAGES]
+    assert system.calls == ["pip", "assets", "build", *STAGES]
     assert (system.checkout / ".venv" / "mine").exists()
 
 
@@ -207,7 +244,7 @@ def test_moved_checkout_is_installed_anew(system):
     system.checkout.rename(moved)
     system.checkout = moved
     assert "moved" in system.run().stdout
-    assert system.calls == ["venv", "pip", "build", *STAGES]
+    assert system.calls == ["venv", "pip", "assets", "build", *STAGES]
 
 
 def test_environment_that_does_not_run_is_made_anew(system):
@@ -311,7 +348,7 @@ def test_failure_of_pip_is_one_line_with_the_log(system, pip_says, told):
 
 def test_failed_build_stops_before_the_stages(system):
     assert system.run(FAKE_BUILD_STATUS="2").returncode == 2
-    assert system.calls == ["venv", "pip", "build"]
+    assert system.calls == ["venv", "pip", "assets", "build"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from stand_in_assets import write_vgg16
 
+from external.vgg16 import read_vgg16
 from style_transfer import sampling
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 from style_transfer.refine import RenderTarget, refine_texture
@@ -342,7 +343,7 @@ def test_stretching_leaves_the_result_alone(problem):
 @pytest.fixture(scope="module")
 def vgg16(tmp_path_factory):
     with pytest.warns(UserWarning, match="397923af"):
-        return VGG16Hypercolumns(write_vgg16(tmp_path_factory.mktemp("vgg16") / "vgg16.pth"))
+        return VGG16Hypercolumns(read_vgg16(write_vgg16(tmp_path_factory.mktemp("vgg16") / "vgg16.pth")))
 
 
 def test_content_noise_is_one_channel_from_relu_3_3_on(vgg16):

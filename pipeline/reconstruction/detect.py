@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.settings.errors import UserError
+from external.errors import UserError
 
 TURNS = (0, 1, 3, 2)  # quarter turns tried, in this order
 BOX = 2.2  # side of the box around five points, in units of the larger of their two spans

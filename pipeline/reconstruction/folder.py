@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from external.errors import UserError
 from pipeline.reconstruction.images import LIMITS, PhotoError, read_photo
 from pipeline.runs.files import write_image, write_json
-from pipeline.settings.errors import UserError
 from renderer.camera import Camera, CameraError, load_camera, save_camera
 from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from external.errors import UserError
 from external.quiet import quiet_native_output
-from pipeline.settings.errors import UserError
 from pipeline.settings.schema import LimitSettings
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

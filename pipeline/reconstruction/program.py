@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from external.assets import used_by
+from external.assets import require, used_by
 from external.geometry import FaceGeometry
 from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
@@ -20,11 +20,9 @@ from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_pho
 from pipeline.reconstruction.systems import SYSTEMS, assets_of, cut
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome, Plan
-from pipeline.runs.preflight import require_assets
 from pipeline.runs.run_folder import RunFolder
 from pipeline.runs.stage import failure, run_stage
 from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, parse
-from pipeline.settings.errors import printable
 from pipeline.settings.loading import fingerprint
 from pipeline.settings.schema import Config
 
@@ -40,23 +38,22 @@ def main(argv: list[str] | None = None) -> int:
     given = [path for path in arguments.photos if not is_reconstruction(path)]
     photos = find_photos(given) if given else [] if arguments.photos else sample_photos()
     config = arguments.config
-    require_assets(config, bool(photos), may_fetch=not arguments.dry_run)
-    system = SYSTEMS[config.reconstruct.system]
-    if arguments.dry_run:
-        print(f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}")
-        for photo in photos:
-            print(printable(f"  {photo.path} -> {arguments.out / photo.name / 'reconstruction'}"))
-    if arguments.dry_run or not photos:
+    needed = (config.reconstruction_needs if photos else []) + config.refinement_needs
+    given = config.refine.vgg16_weights, config.content
+    require(needed, config.assets, *given, may_fetch=not arguments.dry_run)
+    if not photos:
         return ALL_DONE
+    system = SYSTEMS[config.reconstruct.system]
     reconstructor = Reconstructor(RunFolder(arguments.out), config, system)
     planned = [reconstructor.plan(photo) for photo in photos]
     tasks = [found for found in planned if isinstance(found, Task)]
     plan = Plan(
         names=[photo.name for photo in photos],
         known=[found for found in planned if isinstance(found, Outcome)],
+        todo=[f"{task.photo.path} -> {arguments.out / task.photo.name / 'reconstruction'}" for task in tasks],
+        headline=f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}",
         device="cpu",
         assets=assets_of(system) + (used_by("sample_photos") if not arguments.photos else []),
-        todo=len(tasks),
         seconds_each=SECONDS_EACH[config.reconstruct.system],
     )
     failed = run_stage("reconstruction", arguments, plan, lambda progress: reconstructor.outcomes(tasks))

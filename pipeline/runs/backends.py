@@ -7,16 +7,14 @@ from pathlib import Path
 import cv2
 import torch
 
-from external import assets
-from external.assets import Obtained, used_by
+from external.assets import VGG16_URL, Obtained, used_by
+from external.vgg16 import read_vgg16
 from pipeline.runs.jobs import FEWEST_THREADS
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from renderer import nvdiffrast_backend
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 from style_transfer.settings import RefineSettings
-
-VGG16_ORIGIN = f"https://download.pytorch.org/models/{assets.VGG16}"
 
 MEGATEXEL = 2**20
 
@@ -86,7 +84,7 @@ class Backends:
 def choose_backends(config: Config, obtained: Obtained, threads: int = 0) -> Backends:
     """Everything that `auto` stands for, and torch set up for it.
 
-    obtained: by `preflight.require_assets`. threads: of torch's work on the CPU; 0 leaves its own number.
+    obtained: by `external.assets.require`. threads: of torch's work on the CPU; 0 leaves its own number.
     Raises ConfigError for what the config asks for and is not there.
     """
     device = choose_device(config.device)
@@ -158,7 +156,7 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
     if kind == "vgg16" and not weights.is_file():
         raise ConfigError(
             f"refine.features is vgg16, but {weights} is missing: python -m external.assets fetch vgg16, or download "
-            f"{VGG16_ORIGIN} to it, or give refine.vgg16_weights=FILE, or refine.features=patches"
+            f"{VGG16_URL} to it, or give refine.vgg16_weights=FILE, or refine.features=patches"
         )
     return Features(kind, why, weights, device)
 
@@ -166,7 +164,7 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
 @cache  # one network for all photos
 def _vgg16(weights: Path, device: torch.device) -> VGG16Hypercolumns:
     try:
-        return VGG16Hypercolumns(weights).to(device)
+        return VGG16Hypercolumns(read_vgg16(weights)).to(device)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.settings.errors import RunError, UserError
+from external.errors import RunError, UserError
 
 
 class RunFolderError(RunError):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from external.errors import UserError
 from pipeline.runs.machine import available_memory, processors
-from pipeline.settings.errors import UserError
 
 FEWEST_THREADS = 2
 SECONDS_TO_LEAVE = 5

@@ -24,7 +24,7 @@ _REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo in a stage."""
+    """What became of a photo in a stage. Raises ValueError for an unknown status."""
 
     name: str
     status: str  # one of STATUSES
@@ -33,6 +33,10 @@ class Outcome:
     seconds: float = 0.0
     faces: tuple[str, ...] = ()  # names of its faces; (): the photo's own
 
+    def __post_init__(self):
+        if self.status not in STATUSES:
+            raise ValueError(f"status is {self.status!r}, allowed are {', '.join(STATUSES)}")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -40,13 +44,13 @@ class Plan:
 
     names: Sequence[str]  # of all photos and faces
     known: Sequence[Outcome]  # of those for which nothing is left to do
-    todo: int  # photos that are left
+    todo: Sequence[str]  # the others, each as "from -> to"
+    headline: str  # for the terminal
     device: str
     assets: Sequence[Mapping]  # what the stage uses: each with name, licence and what else is known
     at_once: int = 1  # photos
     seconds_each: float | None = None  # expected for a photo; None: not known
     notes: Mapping[str, str] = field(default_factory=dict)  # further entries of the manifest
-    headline: str = ""  # for the terminal
 
 
 def recorded(

@@ -1,12 +1,14 @@
-# Prepares what a run needs: .venv with requirements.txt, and the compiled rasteriser. Sourced by run.sh, tests/run.sh and
-# .ci/run, which set $root (the checkout). `prepare` sets $python, is quiet where nothing is to be done, and otherwise ends
-# the script with exit code 2 and one line for each thing that is missing.
+# Prepares what a run needs: .venv with requirements.txt, the assets of set-up, and the compiled rasteriser. Sourced by
+# run.sh, tests/run.sh and .ci/run, which set $root (the checkout). `prepare` sets $python, is quiet where nothing is to
+# be done, and otherwise ends the script with exit code 2 and one line for each thing that is missing.
 
 venv="$root/.venv"
 venv_python="$venv/bin/python"
 installed_mark="$venv/.facerefiner-installed"
 installing_mark="$root/.facerefiner-installing"
 install_log="$venv/install.log"
+wheel_pins="$root/external/wheel_pins.py"
+assets_mark="$root/data/setup/.tried"
 needed_gigabytes=9
 
 fail() {
@@ -156,7 +158,7 @@ install_environment() {
     }
     installation >"$installed_mark.new"
     mv "$installed_mark.new" "$installed_mark"
-    rm -f "$installing_mark"
+    rm -f "$installing_mark" "$assets_mark"
     echo "Installed in $((SECONDS - started)) s."
 }
 
@@ -174,6 +176,19 @@ pip_failure() {
     printf '%s\n' "Installation failed, $kind (${last:0:200}): $remedy $install_log"
 }
 
+# Tried once for each list of pins and after each installation, whether or not it succeeds: without network, later
+# starts do not wait for it, and `python -m external.assets setup` tries again by hand. Its exit code 1 means that an
+# asset could not be obtained; it prints what that disables, and the run goes on.
+set_up_assets() {
+    local pins status=0
+    pins="$(sha256sum <"$wheel_pins")"
+    [[ ! -f "$assets_mark" || "$(<"$assets_mark")" != "$pins" ]] || return 0
+    echo "Setting up assets (data/setup) ..."
+    "$venv_python" -P -m external.assets setup || status=$?
+    ((status <= 1)) || exit "$status"
+    { mkdir -p "${assets_mark%/*}" && printf '%s\n' "$pins" >"$assets_mark"; } 2>/dev/null || true
+}
+
 prepare() {
     local lock="$root/.facerefiner-lock"
     # Two first runs at once would install into each other. Without flock, or where nothing may be written, none waits.
@@ -186,6 +201,7 @@ prepare() {
     else
         install_environment
     fi
+    set_up_assets
     python="$venv_python"
     "$python" -P -m renderer.build || exit 2
     exec 9>&-

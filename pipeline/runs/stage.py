@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from pipeline.runs.manifest import Outcome, Plan, recorded
+from pipeline.runs.manifest import STAGES, Outcome, Plan, recorded
 from pipeline.runs.progress import Forecast, Progress
 from pipeline.runs.run_folder import RunFolder
 from pipeline.settings.command_line import Arguments
 from pipeline.settings.errors import reason
+from pipeline.settings.loading import to_yaml
 
 
 def failure(name: str, error: BaseException, seconds: float = 0.0) -> Outcome:
@@ -21,11 +22,19 @@ def run_stage(
     """Do a stage with OUT locked; every outcome is in the manifest and on the terminal as soon as it is known.
 
     stage: of manifest.STAGES. work(progress): yields the outcomes that are not known yet; progress(share, text) shows how
-    far the present photo is. Returns the number of failures. Raises RunFolderError where OUT cannot be used.
+    far the present photo is. With --dry-run the plan is shown and nothing done. Returns the number of failures.
+    Raises RunFolderError where OUT cannot be used.
     """
+    progress = Progress(stage, len(plan.names))
+    if arguments.dry_run:
+        if stage == STAGES[-1]:
+            print(to_yaml(arguments.config), end="")
+        progress.show(plan.headline, *(f"  {line}" for line in plan.todo))
+        progress.show(*(f"  {outcome.name}: {outcome.line}" for outcome in plan.known))
+        return 0
     failed = 0
-    with RunFolder(arguments.out), Progress(stage, len(plan.names)) as progress:
-        forecast = Forecast(plan.todo, plan.at_once, plan.seconds_each)
+    with RunFolder(arguments.out), progress:
+        forecast = Forecast(len(plan.todo), plan.at_once, plan.seconds_each)
         progress.show(plan.headline, forecast.before())
         for number, outcome in enumerate(recorded(arguments.out, stage, arguments, plan, work(progress.within))):
             expected = forecast.after(outcome.seconds) if number >= len(plan.known) else ""

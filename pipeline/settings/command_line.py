@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.settings.errors import ConfigError, UserError, printable
+from external.assets import MissingAssets
+from external.errors import UserError
+from pipeline.settings.errors import printable
 from pipeline.settings.loading import config_name, describe, list_configs, load_config
 from pipeline.settings.schema import Config
 
@@ -73,8 +75,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        # A config that lacks several files lists them, a line each.
-        print(f"error: {printable(error, keep=chr(10) if isinstance(error, ConfigError) else '')}", file=sys.stderr)
+        print(f"error: {printable(error, keep=chr(10) if isinstance(error, MissingAssets) else '')}", file=sys.stderr)
         sys.stdout.flush()
         raise SystemExit(WRONG_USE) from None
 

@@ -5,24 +5,15 @@ import traceback
 import unicodedata
 from pathlib import Path
 
+from external.errors import RunError, UserError
+
 _ROOT = Path(__file__).resolve().parents[2]
 _NO_MEMORY = ("can't allocate memory", "Insufficient memory", "CUDA out of memory")
 _BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they would let a name read as another
 
 
-class UserError(Exception):
-    """Something that the user can change; the message is one line: what was given, what is needed, what to do.
-
-    Every other exception is a bug of this program.
-    """
-
-
-class RunError(UserError):
-    """A user error that would fail every photo, and so ends the run."""
-
-
 class ConfigError(RunError):
-    """A setting that cannot be used, or whose required files are missing (then a line for each file)."""
+    """A setting that cannot be used."""
 
 
 def reason(error: BaseException) -> str:

@@ -209,3 +209,13 @@ class Config:
     output: OutputSettings = field(default_factory=OutputSettings)
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+
+    @property
+    def reconstruction_needs(self) -> list[str]:
+        """Parts, as `external.assets` names them, that the reconstruction cannot do without."""
+        return [self.reconstruct.system] if self.reconstruct.system == "deep3dfacerecon" else []
+
+    @property
+    def refinement_needs(self) -> list[str]:
+        """Parts, as `external.assets` names them, that the refinement cannot do without."""
+        return [name for name in (self.renderer, self.refine.features) if name in ("nvdiffrast", "vgg16")]

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import torch
 
+from external.errors import UserError
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_float
-from pipeline.settings.errors import UserError
 from pipeline.settings.schema import RenderSettings
 from renderer.lookup import TextureLookup, build_lookup
 from style_transfer.refine import RefinedTexture, RenderTarget, refine_texture

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from external.assets import used_by
+from external.errors import UserError
 from pipeline.reconstruction.images import IMAGE_ENDINGS
-from pipeline.reconstruction.photos import Subject
+from pipeline.reconstruction.photos import NOT_RECONSTRUCTED, Subject
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome
 from pipeline.runs.stage import failure
-from pipeline.settings.errors import ConfigError, UserError
+from pipeline.settings.errors import ConfigError
 from pipeline.settings.loading import fingerprint
 from pipeline.settings.schema import Config
 from pipeline.texture.results import VERSION
@@ -70,6 +71,9 @@ def plan_tasks(
     tasks, known = [], []
     settings = f"{fingerprint(config)} {backends}"
     for subject in subjects:
+        if subject.problem == NOT_RECONSTRUCTED:  # the manifest says why
+            known.append(Outcome(subject.name, "failed", subject.problem))
+            continue
         try:
             if subject.problem:
                 raise UserError(subject.problem)

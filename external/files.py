@@ -1,0 +1,116 @@
+"""Published files: what they must be, and getting them without ever leaving half a file under a file's name."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from external.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT = 30  # s without an answer
+
+
+class FetchError(UserError):
+    """Something could not be obtained; one line with what to do."""
+
+
+@dataclass(frozen=True)
+class AssetFile:
+    path: str  # below the folder it belongs to; a folder has no size
+    size: int | None = None  # bytes, where published
+    sha256: str = ""  # hex, where published
+
+
+def difference(path: Path, file: AssetFile) -> str:
+    """How a file differs from the published one, in words; "" where it does not, or nothing is known."""
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        return f"{size} bytes, not {file.size}"
+    if file.sha256:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != file.sha256:
+            return f"sha256 {found[:8]}..., not {file.sha256[:8]}..."
+    return ""
+
+
+@contextmanager
+def work_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder for unfinished files, below `folder` and so on the same disk; removed afterwards.
+
+    One process at a time has it. What a killed process left there is removed by the next one.
+    Raises FetchError: another process has it, or something cannot be written (also by the caller, inside).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(lock, folder)
+            work = folder / ".partial"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise FetchError(f"{folder} cannot be written to: {reason(error)}") from error
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FetchError(f"another process is downloading to {folder}: wait until it has finished") from error
+    except OSError:
+        pass  # a file system without locks
+
+
+def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> None:
+    """Downloads a published file to `target`, which is replaced only by a whole file with the right checksum.
+
+    A progress bar is shown on a terminal, unless `quiet`.
+    Raises FetchError: no network, no answer within TIMEOUT, wrong contents, or `target` cannot be written.
+    """
+    by_hand = f"or download it elsewhere and put it at {target}"
+    try:
+        import pooch
+        import requests
+    except ImportError as error:
+        raise FetchError(f"{error.name} is missing: pip install -r requirements.txt, {by_hand} ({url})") from error
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=not quiet and sys.stderr.isatty(), timeout=TIMEOUT)
+    with work_folder(target.parent) as work:
+        try:
+            pooch.retrieve(url, f"sha256:{file.sha256}", fname=target.name, path=work, downloader=downloader)
+        except requests.HTTPError as error:
+            answer = f"{error.response.status_code} {error.response.reason}"
+            raise FetchError(f"{url} answers {answer}: try again later, {by_hand}") from error
+        except requests.RequestException as error:
+            why = reason(error)
+            raise FetchError(f"{url} cannot be downloaded ({why}): check the network, {by_hand}") from error
+        except ValueError as error:  # pooch: another checksum
+            raise FetchError(f"{url} has not sha256 {file.sha256[:8]}...: try again, {by_hand}") from error
+        os.replace(work / target.name, target)
+
+
+def reason(error: BaseException) -> str:
+    """Why a download or a write failed, in one line: what the innermost error says."""
+    inner = error
+    while inner is not None:
+        error = inner
+        parts = (getattr(error, "reason", None), *error.args)
+        inner = next((part for part in parts if isinstance(part, BaseException)), None)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+    return text.rpartition(": ")[2][:120]

