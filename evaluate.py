@@ -29,7 +29,7 @@ from pipeline.settings.errors import ConfigError
 
 def main(argv):
     arguments = parse(argv)
-    from evaluation import work  # torch takes a second; wrong use should not wait for it
+    from evaluation import tasks as work  # torch takes a second; wrong use should not wait for it
     from evaluation.methods import features_of
 
     methods = work.make_methods(arguments)
@@ -50,9 +50,9 @@ def main(argv):
         faces = work.find_and_reconstruct(arguments)
         tasks, lines, failures = work.make_tasks(arguments, faces, methods)
         with Progress("evaluate", len(tasks), "view") as progress:
-            progress.line(f"evaluate: {len(faces)} faces, {len(tasks)} views, methods {', '.join(names)}")
+            progress.show(f"evaluate: {len(faces)} faces, {len(tasks)} views, methods {', '.join(names)}")
             for line in [*lines, *left_out]:
-                progress.line(line)
+                progress.show(line)
             failures += work.run_all(tasks, arguments.jobs, progress) if tasks else 0
         views = {task.view for task in tasks}
         about = {

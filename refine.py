@@ -120,7 +120,7 @@ def refine_photo(
         content = read_content(task.content, reconstruction, config.limits)
         initial = complete_texture(sampled, reconstruction, content, config)
     with log.part("refine", 0.3):
-        features = backends.features.extractor()
+        features = backends.features.extractor
         settings = schedule(config, backends.features.kind, has_content=content is not None)
         refined = refine(initial, sampled, comparison, features, settings, config.seed, log.steps("refine", 0.3, 0.5))
     with log.part("write", 0.8):

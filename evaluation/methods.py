@@ -10,9 +10,10 @@ from evaluation.defects import DEFECTS
 from evaluation.prepared import Prepared
 from evaluation.published import published_texture
 from evaluation.reprojection import at_size
+from external.assets import require
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import IMAGE_ENDINGS, as_bytes, as_float
-from pipeline.runs.backends import choose_device, choose_features
+from pipeline.runs.backends import choose_device, choose_features, schedule
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN
@@ -66,7 +67,11 @@ def _unfitted(config):
 def features_of(method):
     """What `auto` and the rest of refine.features mean here, in a word. Raises ConfigError."""
     device = choose_device(method.config.device)
-    return choose_features(method.config.refine, device, method.config.assets).kind
+    return _features(method.config, device).kind
+
+
+def _features(config, device):
+    return choose_features(config.refine, device, require([], config.assets, config.refine.vgg16_weights).vgg16)
 
 
 def finished_texture(folder, name):
@@ -92,11 +97,14 @@ def make_texture(method: Method, reconstruction: Reconstruction, prepared: Prepa
         texture = spoil(prepared.initial.texture, np.where(sampled.mask, 1 - sampled.visibility, 0), method.config.seed)
     else:
         device = choose_device(method.config.device)
-        features = choose_features(method.config.refine, device, method.config.assets).extractor()
+        features = _features(method.config, device).extractor
         if method.kind == "published":
             texture = published_texture(reconstruction, prepared.sampled, prepared.initial, method.config, features, device)
         else:
-            texture = refine(prepared.initial, prepared.sampled, prepared.comparison, features, method.config).texture
+            settings = schedule(method.config, _features(method.config, device).kind, "given" in prepared.initial.provenance)
+            texture = refine(
+                prepared.initial, prepared.sampled, prepared.comparison, features, settings, method.config.seed
+            ).texture
     return as_float(as_bytes(at_size(texture, size)))
 
 

@@ -13,7 +13,6 @@ from pipeline.reconstruction.folder import ReconstructionError
 from pipeline.reconstruction.images import PhotoError
 from pipeline.reconstruction.photos import find_photos, is_reconstruction, resolve_inputs
 from pipeline.runs.jobs import Died, in_processes, threads_each
-from pipeline.settings.command_line import Arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +37,7 @@ def find_and_reconstruct(arguments):
         done = subprocess.run(command, env={**os.environ, **quiet, "PYTHONPATH": path}, check=False)
         if done.returncode not in (0, 1):
             raise PhotoError("the photos could not be reconstructed: see the line above")
-    return resolve_inputs(Arguments(inputs, out, config, "", False))
+    return resolve_inputs(inputs, out)
 
 
 def make_methods(arguments):

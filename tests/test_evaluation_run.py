@@ -12,7 +12,7 @@ from PIL import Image
 from test_refine import synthetic_photo
 
 import evaluate
-from evaluation import arguments
+from evaluation import options as arguments
 from pipeline.reconstruction.folder import load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import PhotoError
 from pipeline.reconstruction.photos import find_photos

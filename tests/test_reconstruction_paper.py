@@ -16,9 +16,9 @@ from stand_in_assets import (
 )
 
 import refine
+from external.assets import MissingAssets
 from pipeline.reconstruction import program
 from pipeline.reconstruction.folder import load_reconstruction
-from pipeline.settings.errors import ConfigError
 
 SHORT = [
     "texture_size=128", "refine.transfers=2", "refine.iterations=2", "refine.result_samples=128", "refine.style_samples=64",
@@ -131,7 +131,7 @@ def test_nothing_present_is_one_message_before_any_work(tmp_path, test_data, mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("external.assets.fetch", lambda *_: pytest.fail("nothing is fetched where more is missing"))
     out = tmp_path / "out"
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(MissingAssets) as error:
         program.main([str(test_data / "photos"), "-o", str(out), "-c", "figure8", f"assets={tmp_path}", "content=nowhere"])
     message = str(error.value)
     for name in ("BFM_model_front.mat", "epoch_latest.pth", "vgg16-397923af.pth", "nowhere", "BFM_UV.mat"):

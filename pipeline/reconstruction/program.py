@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     system = SYSTEMS[config.reconstruct.system]
     reconstructor = Reconstructor(RunFolder(arguments.out), config, system)
     planned = [reconstructor.plan(photo) for photo in photos]
-    tasks = [found for found in planned if isinstance(found, Task)]
+    tasks = [found for found in planned if isinstance(found, Pending)]
     plan = Plan(
         names=[photo.name for photo in photos],
         known=[found for found in planned if isinstance(found, Outcome)],
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 @dataclass(frozen=True)
-class Task:
+class Pending:
     """A photo that is to be reconstructed."""
 
     photo: Photo
@@ -72,7 +72,7 @@ class Task:
 class Found:
     """A photo whose faces are found."""
 
-    task: Task
+    task: Pending
     faces: FoundFaces
     seconds: float
 
@@ -87,7 +87,7 @@ class Reconstructor:
         if config.reconstruct.model_colours:
             self._settings += f" {config.texture_size}"
 
-    def plan(self, photo: Photo) -> Task | Outcome:
+    def plan(self, photo: Photo) -> Pending | Outcome:
         """The task of a photo; the outcome where it cannot be read, or is finished with the same settings."""
         try:
             files = [photo.path, *detections_of(photo.path, self._config.detect)]
@@ -97,9 +97,9 @@ class Reconstructor:
         names = faces_of(self._run.reconstruction(photo.name), photo.name)
         if all(is_finished(self._run.reconstruction(name), mark, marker="source.json") for name in names):
             return Outcome(photo.name, "skipped", "reconstruction is finished already", faces=tuple(names))
-        return Task(photo, mark)
+        return Pending(photo, mark)
 
-    def outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def outcomes(self, tasks: Sequence[Pending]) -> Iterator[Outcome]:
         """Reconstruct photos, in batches of the system's size; their outcomes in the same order but for failures."""
         waiting: list[Found] = []
         for task in tasks:

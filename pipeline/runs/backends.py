@@ -1,7 +1,7 @@
 """What `auto` stands for on this machine: device, features and renderer. An explicit choice never falls back."""
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -38,11 +38,15 @@ class Features:
         """What they use, for the manifest."""
         return used_by("vgg16") if self.kind == "vgg16" else []
 
+    @cached_property  # one network for all photos
     def extractor(self) -> VGG16Hypercolumns | PatchFeatures | None:
         """The extractor of style_transfer. Raises ConfigError where the weights are another network's."""
-        if self.kind == "vgg16":
-            return _vgg16(self.weights, self.device)
-        return PatchFeatures() if self.kind == "patches" else None
+        if self.kind != "vgg16":
+            return PatchFeatures() if self.kind == "patches" else None
+        try:
+            return VGG16Hypercolumns(read_vgg16(self.weights)).to(self.device)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -159,14 +163,6 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
             f"{VGG16_URL} to it, or give refine.vgg16_weights=FILE, or refine.features=patches"
         )
     return Features(kind, why, weights, device)
-
-
-@cache  # one network for all photos
-def _vgg16(weights: Path, device: torch.device) -> VGG16Hypercolumns:
-    try:
-        return VGG16Hypercolumns(read_vgg16(weights)).to(device)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def schedule(config: Config, features: str, has_content: bool) -> RefineSettings:
