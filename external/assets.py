@@ -26,7 +26,7 @@ from pathlib import Path
 
 from external import setup
 from external.errors import RunError
-from external.files import ROOT, AssetFile, FetchError, difference, download
+from external.download import ROOT, AssetFile, FetchError, difference, download
 from external.wheel_pins import WHEELS, Wheel
 
 

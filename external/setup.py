@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from external import hed
-from external.files import ROOT, AssetFile, FetchError, difference, work_folder
+from external.download import ROOT, AssetFile, FetchError, difference, work_folder
 from external.wheel_pins import Wheel
 
 FOLDER = ROOT / "data" / "setup"

@@ -5,7 +5,7 @@ prepare.sh sets the assets up anew when the text of this file changes.
 
 from dataclasses import dataclass
 
-from external.files import AssetFile
+from external.download import AssetFile
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ _NO_FIGURES = ("losses.transfer", "losses.scale", "losses.step", "texture_size")
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoResults:
     name: str
     folder: Path  # of its results; may be missing where it failed
     status: str  # done, failed or skipped (finished by an earlier run)
@@ -43,7 +43,7 @@ class Experiment:
     manifest: dict
     settings: dict  # {dotted key: value} of config.yaml
     settings_text: str
-    photos: list[Photo]
+    photos: list[PhotoResults]
 
 
 def collect(out):
@@ -59,7 +59,7 @@ def collect(out):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{out / 'manifest.json'} cannot be used ({error}): run ./run.sh into {out} again") from error
     photos = [
-        Photo(
+        PhotoResults(
             name,
             out / name,
             str(entry.get("status", "")),

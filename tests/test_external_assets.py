@@ -14,7 +14,7 @@ import pytest
 
 from external import assets, files
 from external.assets import ASSETS, Asset, fetch
-from external.files import AssetFile, FetchError
+from external.download import AssetFile, FetchError
 
 CONTENT = bytes(range(256)) * 5000
 HASH = hashlib.sha256(CONTENT).hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from external import assets, files, hed, setup
-from external.files import AssetFile, FetchError
+from external.download import AssetFile, FetchError
 from external.wheel_pins import HED, WHEELS
 
 h5py = pytest.importorskip("h5py", reason="needs h5py")
