@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from external import setup
-from external.errors import RunError
 from external.download import ROOT, AssetFile, FetchError, difference, download
+from external.errors import RunError
 from external.wheel_pins import WHEELS, Wheel
 
 

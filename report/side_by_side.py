@@ -118,7 +118,7 @@ def _photos(experiments, names, place):
     return (
         f'<section class="panel"><h2>Photos</h2>{note}<p class="quiet">Rendering over the photo, texture, turned by 45 degrees to '
         'its right and left.</p><div class="scroll" tabindex="0"><table class="side-by-side">'
-        f"<thead><tr><th>PhotoResults</th>{_headings(experiments)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+        f"<thead><tr><th>Photo</th>{_headings(experiments)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
 

