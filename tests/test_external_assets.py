@@ -97,7 +97,7 @@ def test_fetch_makes_the_file_and_nothing_else(server, weights, tmp_path, capfd)
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_progress_is_shown_on_a_terminal(weights, tmp_path, monkeypatch, capfd, quiet):
-    monkeypatch.setattr(files.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(download.sys.stderr, "isatty", lambda: True)
     fetch(weights, tmp_path, quiet)
     assert ("100%" in capfd.readouterr().err) is not quiet
 
@@ -133,7 +133,7 @@ def test_an_interrupted_download_leaves_nothing_behind(server, weights, tmp_path
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "replace", interrupt)
+    monkeypatch.setattr(download.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fetch(weights, tmp_path)
     assert names_in(tmp_path / "net") == []
@@ -186,7 +186,7 @@ def test_a_folder_that_cannot_be_made(weights, tmp_path):
 
 
 def test_a_missing_library_is_named(weights, tmp_path, monkeypatch):
-    monkeypatch.setitem(files.sys.modules, "pooch", None)
+    monkeypatch.setitem(download.sys.modules, "pooch", None)
     message = refusal(weights, tmp_path)
     assert message.startswith("pooch is missing: pip install -r requirements.txt") and weights.url in message
 
