@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -49,21 +50,22 @@ def main(argv: list[str] | None = None) -> int:
     backends = choose_backends(config, obtained)
     subjects = resolve_inputs(arguments.photos, out)
     content = ContentImages(obtained.content)
-    assets = backends.assets + content.assets()
-    tasks, known = plan_tasks(subjects, content, config, backends.kinds, out)
-    jobs = choose_jobs(config.jobs, len(tasks), backends.memory_each, backends.device.type == "cuda")
-    plan = Plan(
-        names=[subject.name for subject in subjects],
-        known=known,
-        todo=[f"{task.reconstruction} -> {out / task.name}" for task in tasks],
-        headline=f"refine: {len(subjects)} faces on {backends}",
-        device=backends.device_name,
-        assets=assets,
-        at_once=jobs,
-        seconds_each=backends.seconds_each,
-        notes=backends.notes,
-    )
-    failed = run_stage("refinement", arguments, plan, partial(refine_all, arguments, obtained, tasks, jobs))
+    # What a killed run left is put back before anything is planned.
+    with nullcontext() if arguments.dry_run else RunFolder(out):
+        tasks, known = plan_tasks(subjects, content, config, backends.kinds, out)
+        jobs = choose_jobs(config.jobs, len(tasks), backends.memory_each, backends.device.type == "cuda")
+        plan = Plan(
+            names=[subject.name for subject in subjects],
+            known=known,
+            todo=[f"{task.reconstruction} -> {out / task.name}" for task in tasks],
+            headline=f"refine: {len(subjects)} faces on {backends}",
+            device=backends.device_name,
+            assets=backends.assets + content.assets,
+            at_once=jobs,
+            seconds_each=backends.seconds_each,
+            notes=backends.notes,
+        )
+        failed = run_stage("refinement", arguments, plan, partial(refine_all, arguments, obtained, tasks, jobs))
     if not arguments.dry_run:
         print(report_or_reason(out))
     return SOME_FAILED if failed else ALL_DONE

@@ -7,6 +7,7 @@ mesh and camera of them.
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,19 +45,20 @@ def main(argv: list[str] | None = None) -> int:
     if not photos:
         return ALL_DONE
     system = SYSTEMS[config.reconstruct.system]
-    reconstructor = Reconstructor(RunFolder(arguments.out), config, system)
-    planned = [reconstructor.plan(photo) for photo in photos]
-    tasks = [found for found in planned if isinstance(found, Pending)]
-    plan = Plan(
-        names=[photo.name for photo in photos],
-        known=[found for found in planned if isinstance(found, Outcome)],
-        todo=[f"{task.photo.path} -> {arguments.out / task.photo.name / 'reconstruction'}" for task in tasks],
-        headline=f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}",
-        device="cpu",
-        assets=assets_of(system) + (used_by("sample_photos") if not arguments.photos else []),
-        seconds_each=SECONDS_EACH[config.reconstruct.system],
-    )
-    failed = run_stage("reconstruction", arguments, plan, lambda progress: reconstructor.outcomes(tasks))
+    with nullcontext(RunFolder(arguments.out)) if arguments.dry_run else RunFolder(arguments.out) as run:
+        reconstructor = Reconstructor(run, config, system)
+        planned = [reconstructor.plan(photo) for photo in photos]
+        pending = [found for found in planned if isinstance(found, Pending)]
+        plan = Plan(
+            names=[photo.name for photo in photos],
+            known=[found for found in planned if isinstance(found, Outcome)],
+            todo=[f"{one.photo.path} -> {arguments.out / one.photo.name / 'reconstruction'}" for one in pending],
+            headline=f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}",
+            device="cpu",
+            assets=assets_of(system) + (used_by("sample_photos") if not arguments.photos else []),
+            seconds_each=SECONDS_EACH[config.reconstruct.system],
+        )
+        failed = run_stage("reconstruction", arguments, plan, lambda progress: reconstructor.outcomes(pending))
     return SOME_FAILED if failed else ALL_DONE
 
 

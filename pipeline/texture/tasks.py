@@ -44,6 +44,7 @@ class ContentImages:
             found = sorted((path for path in place.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), reverse=True)
             self._images = {path.stem: path for path in found}
 
+    @property
     def assets(self) -> list[dict]:
         """What a manifest says of them: their licence is their generator's."""
         if self._place is None:
