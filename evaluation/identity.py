@@ -1,7 +1,7 @@
 """Distances between the faces in two pictures of the same view, by networks that no loss uses.
 
-Facial points are found once, in the photo, and carried over the mesh into every view: two renderings of one view are then
-cut out alike, and no detector has a say.
+Facial points are found once, in the photo, and carried over the mesh into every view: two renderings of one view are
+then cut out alike, and no detector has a say.
 """
 
 import importlib.util
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import dlib
 import numpy as np
+from torch import nn
 
 from external import arcface
+from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes
 from renderer.rasterize import rasterize
 
@@ -21,7 +23,7 @@ CHIP_PADDING = 0.25
 
 
 @cache
-def _dlib_networks():
+def _dlib_networks() -> tuple:
     place = Path(importlib.util.find_spec("face_recognition_models").submodule_search_locations[0]) / "models"
     landmarks = dlib.shape_predictor(str(place / "shape_predictor_5_face_landmarks.dat"))
     embedding = dlib.face_recognition_model_v1(str(place / "dlib_face_recognition_resnet_model_v1.dat"))
@@ -29,19 +31,22 @@ def _dlib_networks():
 
 
 @cache
-def _arcface_network(path):
+def arcface_network(path: str) -> nn.Module:
+    """ArcFace with the weights of a file. Raises FileNotFoundError, and ValueError for other files."""
     return arcface.load(path)
 
 
 class FacePoints:
     """Where the facial points of a photo lie on the head: dlib's five, and the reconstruction's five for ArcFace."""
 
-    def __init__(self, reconstruction):
+    def __init__(self, reconstruction: Reconstruction):
         self._dlib = lifted(reconstruction, dlib_points(reconstruction.photo))
         points = reconstruction.source.get("points")
         self._arcface = lifted(reconstruction, None if points is None else np.asarray(points, np.float64))
 
-    def distances(self, first, second, reconstruction, arcface_weights=""):
+    def distances(
+        self, first: np.ndarray, second: np.ndarray, reconstruction: Reconstruction, arcface_weights: str = ""
+    ) -> dict[str, float]:
         """{"identity": dlib's distance, "arcface": cosine similarity} between pictures [H, W, 3], 0..1, of one view.
 
         reconstruction: the view's, of the same head. Without points, or without weights, an entry is missing. dlib: the
@@ -55,11 +60,11 @@ class FacePoints:
         if self._arcface is not None and arcface_weights:
             points = _in_view(self._arcface, reconstruction) - 0.5
             crops = np.stack([arcface.align(image, points) for image in images])
-            found["arcface"] = float(arcface.similarity(*arcface.embed(_arcface_network(arcface_weights), crops)))
+            found["arcface"] = float(arcface.similarity(*arcface.embed(arcface_network(arcface_weights), crops)))
         return found
 
 
-def dlib_points(photo):
+def dlib_points(photo: np.ndarray) -> np.ndarray | None:
     """Five points [5, 2] px, pixel centres at +0.5, of the largest face dlib finds in a photo, uint8; None without one.
 
     Two corners of each eye, and the base of the nose.
@@ -77,7 +82,7 @@ def dlib_points(photo):
     return np.array([[part.x, part.y] for part in shape.parts()]) + 0.5
 
 
-def dlib_embedding(image, points):
+def dlib_embedding(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Embedding [128] of the face at five points [5, 2] px in an image, uint8 [H, W, 3]."""
     left, top, right, bottom = (round(float(value)) for value in (*points.min(0), *points.max(0)))
     parts = [dlib.point(round(float(x) - 0.5), round(float(y) - 0.5)) for x, y in points]
@@ -86,7 +91,7 @@ def dlib_embedding(image, points):
     return np.array(_dlib_networks()[2].compute_face_descriptor(chip))
 
 
-def lifted(reconstruction, points):
+def lifted(reconstruction: Reconstruction, points: np.ndarray | None) -> np.ndarray | None:
     """Image points [N, 2] px on the mesh, in the head frame [N, 3]; beside the mesh at its middle depth."""
     if points is None:
         return None
@@ -95,11 +100,14 @@ def lifted(reconstruction, points):
     columns, rows = (np.clip(points[:, axis].astype(int), 0, depth.shape[1 - axis] - 1) for axis in (0, 1))
     z = depth[rows, columns].astype(np.float64)
     z = np.where(np.isfinite(z), z, np.median(mesh.vertices[:, 2]))
-    in_camera = np.stack([(points[:, 0] - camera.cx) * z / camera.fx, (points[:, 1] - camera.cy) * z / camera.fy, z], axis=1)
+    in_camera = np.stack(
+        [(points[:, 0] - camera.cx) * z / camera.fx, (points[:, 1] - camera.cy) * z / camera.fy, z], axis=1
+    )
     pose = reconstruction.head_to_camera
     return (in_camera - pose[:3, 3]) @ pose[:3, :3]
 
 
-def _in_view(points, reconstruction):
+def _in_view(points: np.ndarray, reconstruction: Reconstruction) -> np.ndarray:
+    """Points [N, 3] of the head frame in the reconstruction's image, [N, 2] px."""
     pose = reconstruction.head_to_camera
     return reconstruction.camera.project(points @ pose[:3, :3].T + pose[:3, 3])

@@ -1,4 +1,8 @@
-"""Scores of one texture against the truth. Lengths are in texels of a 512 texture and grow with the texture."""
+"""Scores of one texture against the truth. Lengths are in texels of a 512 texture and grow with the texture.
+
+In all of them image (or texture) and truth are [H, W, 3] float32, 0..1, region is [H, W] bool and not empty, and unit
+is a texel of a 512 texture in texels of this one.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +10,7 @@ import cv2
 import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from evaluation.reprojection import Regions
 from pipeline.texture.scores import rendering_scores
 
 VERSION = "3"  # of what is computed here; raised when the same textures score differently
@@ -63,8 +68,8 @@ MEASURES = {
 }
 
 
-def texture_scores(texture, truth, regions, seed):
-    """Scores of a texture against T*, both [S, S, 3], 0..1. regions: reprojection.Regions. Returns a dict of numbers."""
+def texture_scores(texture: np.ndarray, truth: np.ndarray, regions: Regions, seed: int) -> dict[str, float]:
+    """All scores of a texture against T*, by name in MEASURES; a measure that has nothing to measure is missing."""
     texture, truth = (np.asarray(image, np.float32) for image in (texture, truth))
     unit = truth.shape[0] / REFERENCE_TEXTURE
     scores = {"seam": seam(texture, truth, regions.visibility, regions.known, unit)}
@@ -90,31 +95,34 @@ def texture_scores(texture, truth, regions, seed):
     return {name: value for name, value in scores.items() if value is not None}
 
 
-def psnr(image, truth, region):
+def psnr(image: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB over a region [H, W] bool; 100 where there is no error."""
     error = np.mean((image[region].astype(np.float64) - truth[region]) ** 2)
     return float(min(-10 * np.log10(max(error, 1e-12)), PERFECT_PSNR))
 
 
-def image_scores(image, truth, region):
+def image_scores(image: np.ndarray, truth: np.ndarray, region: np.ndarray) -> dict[str, float | None]:
     """PSNR and SSIM (`pipeline.texture.scores.rendering_scores`) over a region [H, W] bool that is not empty."""
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     # Beyond the windows' reach nothing matters; SSIM is slow on large images.
     part = slice(max(rows[0] - 8, 0), rows[-1] + 9), slice(max(columns[0] - 8, 0), columns[-1] + 9)
-    return {"psnr": psnr(image, truth, region), "ssim": rendering_scores(image[part], truth[part], region[part])["ssim"]}
+    return {
+        "psnr": psnr(image, truth, region),
+        "ssim": rendering_scores(image[part], truth[part], region[part])["ssim"],
+    }
 
 
-def ciede2000(image, truth, region):
+def ciede2000(image: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
     """Mean colour difference CIEDE2000 (CIE 142-2001) over a region [H, W] bool; sRGB colours, white D65."""
     return float(deltaE_ciede2000(rgb2lab(image[region]), rgb2lab(truth[region])).mean())
 
 
-def tint(image, truth, region):
+def tint(image: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
     """Length of the difference of the region's mean colours in CIELAB."""
     return float(np.linalg.norm(rgb2lab(image[region]).mean(0) - rgb2lab(truth[region]).mean(0)))
 
 
-def high_frequency_ratio(image, truth, region, unit):
+def high_frequency_ratio(image: np.ndarray, truth: np.ndarray, region: np.ndarray, unit: float) -> float:
     """Energy of the brightness above a Gaussian's frequencies, over the region, divided by the truth's. 1 is right.
 
     The Gaussian's mean is over the region alone: a step at its border, as a wrong tint makes one, is no fine detail.
@@ -129,17 +137,19 @@ def high_frequency_ratio(image, truth, region, unit):
     return float(energies[0] / max(energies[1], 1e-12))
 
 
-def patch_distances(image, truth, region, seed):
+def patch_distances(image: np.ndarray, truth: np.ndarray, region: np.ndarray, seed: int) -> list[float | None]:
     """Sliced Wasserstein distances between the region's 7 x 7 patches and the truth's at three scales, in 1/255.
 
     The scales are levels of a Laplacian pyramid: fine and middle band, and the low-pass rest (Karras et al. 2018,
-    "Progressive Growing of GANs", section 5; there normalised per channel, which would hide a tint). At each one up to 4096
-    patches, at the same places in both, are projected on 128 random directions; the distance is the mean of the
+    "Progressive Growing of GANs", section 5; there normalised per channel, which would hide a tint). At each one up to
+    4096 patches, at the same places in both, are projected on 128 random directions; the distance is the mean of the
     absolute differences of the sorted projections. None for a scale with fewer than 64 patches.
     """
     generator = np.random.default_rng(seed)
     found = []
-    for level, (bands, places) in enumerate(zip(zip(_bands(image), _bands(truth), strict=True), _places(region), strict=True)):
+    for level, (bands, places) in enumerate(
+        zip(zip(_bands(image), _bands(truth), strict=True), _places(region), strict=True)
+    ):
         rows, columns = np.nonzero(places)
         directions = generator.normal(size=(PATCH * PATCH * 3, DIRECTIONS))
         directions /= np.linalg.norm(directions, axis=0)
@@ -152,7 +162,9 @@ def patch_distances(image, truth, region, seed):
     return found
 
 
-def seam(texture, truth, visibility, known, unit):
+def seam(
+    texture: np.ndarray, truth: np.ndarray, visibility: np.ndarray, known: np.ndarray, unit: float
+) -> float | None:
     """Colour step along the border of seen and unseen texels, held against the truth's own step there, in CIELAB units.
 
     To either side of a contour of the visibility the colours are averaged over a strip (Gaussian); the step between the
@@ -179,14 +191,14 @@ def seam(texture, truth, visibility, known, unit):
     return float(np.mean(steps)) if steps else None
 
 
-def _touching(area):
+def _touching(area: np.ndarray) -> np.ndarray:
     """Pixels [H, W] bool with a 4-neighbour on the other side of the area's border."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     as_bytes = area.astype(np.uint8)
     return cv2.dilate(as_bytes, cross) != cv2.erode(as_bytes, cross)
 
 
-def _bands(image):
+def _bands(image: np.ndarray) -> list[np.ndarray]:
     """Laplacian levels of an image: fine, middle, and the low-pass rest."""
     bands = []
     for _ in range(2):
@@ -196,7 +208,7 @@ def _bands(image):
     return [*bands, image]
 
 
-def _places(region):
+def _places(region: np.ndarray) -> list[np.ndarray]:
     """For each level, where [h, w] a whole patch, with what its band looks at, lies in the region."""
     places = []
     share = region.astype(np.float32)
@@ -208,7 +220,7 @@ def _places(region):
     return places
 
 
-def _patches(image, rows, columns):
+def _patches(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Patches [N, 147] centred at rows, columns [N]."""
     reach = np.arange(PATCH) - PATCH // 2
     return image[rows[:, None, None] + reach[:, None], columns[:, None, None] + reach].reshape(len(rows), -1)

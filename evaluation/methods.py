@@ -1,6 +1,8 @@
 """What is compared: each method makes a texture from one reconstruction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,29 +10,31 @@ from scipy.ndimage import distance_transform_edt
 
 from evaluation.defects import DEFECTS
 from evaluation.prepared import Prepared
-from evaluation.published import published_texture
+from evaluation.published import published_config, published_texture
 from evaluation.reprojection import at_size
-from external.assets import require
+from external.assets import Obtained, require
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import IMAGE_ENDINGS, as_bytes, as_float
-from pipeline.runs.backends import choose_device, choose_features, schedule
+from pipeline.runs.backends import Features, choose_device, choose_features, schedule
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN
 from pipeline.texture.refined import refine
 from pipeline.texture.sampled import Sampled
-from pipeline.texture.tasks import ContentError
+from pipeline.texture.tasks import ContentError, ContentImages
 from renderer.dilate import dilate
 
-VERSION = "2"  # of what the methods of this file make; raised when the same input gives other textures
+VERSION = "3"  # of what the methods of this file make; raised when the same input gives other textures
 BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
 DEFECT_PREFIX = "defect_"
 
 
 @dataclass(frozen=True)
 class Method:
-    """kind: one of BASELINES, refine, textures (finished ones in `folder`), or a planted defect. config: with the
-    texture size to work at."""
+    """kind: one of BASELINES, refine, textures (finished ones in `folder`), or DEFECT_PREFIX and a defect's name.
+
+    config: with the texture size to work at.
+    """
 
     name: str
     kind: str
@@ -38,9 +42,9 @@ class Method:
     folder: str = ""
 
 
-def baseline_methods(names, config):
-    """Methods of these baselines. They share the config's settings of unwrapping, completion and rendering, but for the fit:
-    they are made from the sampled texture as it is.
+def baseline_methods(names: Sequence[str], config: Config) -> list[Method]:
+    """Methods of these baselines, with the config's settings of unwrapping and completion, but for the fit: they are
+    made from the sampled texture as it is.
 
     Raises ConfigError for an unknown name.
     """
@@ -48,35 +52,56 @@ def baseline_methods(names, config):
     if unknown:
         raise ConfigError(f"there is no baseline {unknown[0]}: allowed are {', '.join(BASELINES)}")
     config = _unfitted(config)
-    with_features = lambda features: replace(config, refine=replace(config.refine, features=features))
-    configs = {"completion_rendering": with_features("none"), "published": config}
-    if "published" in names and features_of(Method("published", "published", config)) == "none":
-        configs["published"] = with_features("patches")  # without features there is nothing to transfer by
+    configs = {"completion_rendering": _with_features("none", config), "published": config}
+    if "published" in names and features_of(config).kind == "none":
+        configs["published"] = _with_features("patches", config)  # without features there is nothing to transfer by
+    configs["published"] = published_config(configs["published"])
     return [Method(name, name, configs.get(name, config)) for name in names]
 
 
-def defect_methods(config):
+def defect_methods(config: Config) -> list[Method]:
     """Each planted defect, on the completion."""
     return [Method(DEFECT_PREFIX + name, DEFECT_PREFIX + name, _unfitted(config)) for name in DEFECTS]
 
 
-def _unfitted(config):
+def _unfitted(config: Config) -> Config:
     return replace(config, unwrap=replace(config.unwrap, fit_iterations=0))
 
 
-def features_of(method):
-    """What `auto` and the rest of refine.features mean here, in a word. Raises ConfigError."""
-    device = choose_device(method.config.device)
-    return _features(method.config, device).kind
+def _with_features(kind: str, config: Config) -> Config:
+    return replace(config, refine=replace(config.refine, features=kind))
 
 
-def _features(config, device):
-    return choose_features(config.refine, device, require([], config.assets, config.refine.vgg16_weights).vgg16)
+def features_of(config: Config) -> Features:
+    """What `refine.features` means here. Raises MissingAssets, and ConfigError for a device that is not there."""
+    return _once(choose_features(config.refine, choose_device(config.device), _obtained(config).vgg16))
 
 
-def finished_texture(folder, name):
+@cache
+def _once(features: Features) -> Features:
+    """For equal features the same object: it holds the network, which is loaded once in a process."""
+    return features
+
+
+def content_of(config: Config, stem: str) -> Path | None:
+    """The image of an initial texture made elsewhere, for a photo of this file stem; None without `content`.
+
+    Raises ContentError where there is none of this name.
+    """
+    return ContentImages(_obtained(config).content).path_of(stem)
+
+
+def _obtained(config: Config) -> Obtained:
+    """Where what the config asks for lies. Raises MissingAssets."""
+    given = config.refine.vgg16_weights, config.content
+    return require(config.refinement_needs, config.assets, *given, may_fetch=False)
+
+
+def finished_texture(folder: str | Path, name: str) -> Path:
     """The path of the image of this name in a folder. Raises ContentError where there is none."""
-    found = sorted(path for path in Path(folder).iterdir() if path.stem == name and path.suffix.lower() in IMAGE_ENDINGS)
+    found = sorted(
+        path for path in Path(folder).iterdir() if path.stem == name and path.suffix.lower() in IMAGE_ENDINGS
+    )
     if not found:
         raise ContentError(f"{folder} has no texture named {name}")
     return found[0]
@@ -96,15 +121,15 @@ def make_texture(method: Method, reconstruction: Reconstruction, prepared: Prepa
         sampled = prepared.sampled
         texture = spoil(prepared.initial.texture, np.where(sampled.mask, 1 - sampled.visibility, 0), method.config.seed)
     else:
-        device = choose_device(method.config.device)
-        features = _features(method.config, device).extractor
+        config, sampled, initial = method.config, prepared.sampled, prepared.initial
+        features = features_of(config)
+        extractor = features.extractor
         if method.kind == "published":
-            texture = published_texture(reconstruction, prepared.sampled, prepared.initial, method.config, features, device)
+            device = prepared.comparison.device
+            texture = published_texture(reconstruction, sampled, initial, config, extractor, device)
         else:
-            settings = schedule(method.config, _features(method.config, device).kind, "given" in prepared.initial.provenance)
-            texture = refine(
-                prepared.initial, prepared.sampled, prepared.comparison, features, settings, method.config.seed
-            ).texture
+            settings = schedule(config, features.kind, has_content="given" in initial.provenance)
+            texture = refine(initial, sampled, prepared.comparison, extractor, settings, config.seed).texture
     return as_float(as_bytes(at_size(texture, size)))
 
 
@@ -123,7 +148,8 @@ def mirror_fill(sampled: Sampled) -> np.ndarray:
 FILL = {"nearest_fill": nearest_fill, "mirror_fill": mirror_fill}
 
 
-def _filled(sampled, colours, known):
+def _filled(sampled: Sampled, colours: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """colours [H, W, 3] with those of the nearest known texel, known [H, W] bool, elsewhere."""
     rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
     filled = colours[rows, columns]
     seen = sampled.visibility[..., None]

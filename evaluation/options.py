@@ -2,12 +2,13 @@
 
 import argparse
 import math
-import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.runs.machine import processors
 from pipeline.settings.command_line import OVERRIDE, Parser
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.loading import config_name, describe, load_config
@@ -23,8 +24,8 @@ _TAKEN = ("truth", "known", "picture")
 
 EXPLANATION = """Scores of textures, above all on skin the photo does not show, in one command.
 
-From each near-frontal photo the texture of what it surely shows is the truth. Rendered from the side, it is a photo with
-known geometry and known truth: every config and baseline completes that picture alone and is held against the truth.
+From each near-frontal photo the texture of what it surely shows is the truth. Rendered from the side, it is a photo
+with known geometry and known truth: every config and baseline completes that picture alone and is compared with it.
 Also scored: the photo's own view, complete UV textures where there are any (--truth), and other programs' textures.
 
 Inputs are photos, folders of photos, reconstruction folders, or a folder of results of ./run.sh."""
@@ -43,13 +44,12 @@ class EvaluationArguments:
     truth: str
     jobs: int
     defects: bool
-    arcface: str
-    lpips: str
-    overrides: list[str]
+    arcface: str  # file of weights, or ""
+    lpips: str  # file of weights or its folder, or ""
     dry_run: bool
 
 
-def parse(argv):
+def parse(argv: Sequence[str]) -> EvaluationArguments:
     """EvaluationArguments from a command line. Leaves for --help and wrong use (exit code 2). Raises ConfigError."""
     parser = Parser(
         prog="evaluate.py",
@@ -66,18 +66,30 @@ def parse(argv):
     add("--variant", metavar="'NAME key=value ...'", action="append", default=[],
         help="the first config with changes, under a name; repeatable")  # fmt: skip
     add("--textures", metavar="NAME=DIR", action="append", default=[],
-        help="finished textures: DIR/<photo>_yaw+45.png for OUT/views/<photo>/yaw+45/picture, <photo>.png for the photo")  # fmt: skip
+        help="finished textures: DIR/<photo>_yaw+45.png of OUT/views/<photo>/yaw+45/picture; DIR/<photo>.png")  # fmt: skip
     add("--truth", metavar="DIR", default="", help="complete UV textures, matched with the photos by file stem")
     add("--baselines", metavar="NAME,...", help=f"of {', '.join(DEFAULT_BASELINES)}; none with ''")
-    add("--baseline", metavar="NAME", default="completion_rendering", help="what differences are taken to (default: %(default)s)")
+    add(
+        "--baseline",
+        metavar="NAME",
+        default="completion_rendering",
+        help="what differences are taken to (default: %(default)s)",
+    )
     add("--yaws", metavar="DEGREES,...", help="of the pictures; --yaws=-65,-45,45,65 is the default; none with --yaws=")
     add("--size", type=int, metavar="TEXELS", help=f"of truth, textures and pictures (default: {DEFAULT_SIZE})")
-    add("--own-size", action="store_true", help="configs keep their own texture_size; results are resampled for scoring")
+    add(
+        "--own-size", action="store_true", help="configs keep their own texture_size; results are resampled for scoring"
+    )
     add("--quick", action="store_true", help=f"size {QUICK_SIZE}, two yaws, without the published choices")
     add("--defects", action="store_true", help="also plant defects; exit code 1 where no measure sees one")
     add("--arcface", metavar="FILE", default="", help="ArcFace weights (backbone.pth) for a second identity score")
-    add("--lpips", metavar="DIR", default="", help="folder of alexnet-owt-7be5be79.pth and lpips_alex.pth")
-    add("--jobs", type=int, metavar="N", help="processes at once; threads are divided among them (default: by processors)")
+    add(
+        "--lpips",
+        metavar="FILE",
+        default="",
+        help="AlexNet's weights, alexnet-owt-7be5be79.pth, or their folder, for LPIPS",
+    )
+    add("--jobs", type=int, metavar="N", help="processes at once (default: jobs=N, else one for each processor)")
     add("--dry-run", action="store_true", help="print what would be done, and stop")
     given = parser.parse_intermixed_args(argv)
 
@@ -106,18 +118,18 @@ def parse(argv):
     for option, path in (("--arcface", given.arcface), ("--lpips", given.lpips)):
         if path and not Path(path).exists():
             raise ConfigError(f"{option} is {path}, which does not exist")
-    jobs = given.jobs if given.jobs is not None else max((os.cpu_count() or 1), 1)
+    jobs = given.jobs if given.jobs is not None else next(iter(configs.values())).jobs or processors()
     if jobs < 1:
         raise ConfigError(f"--jobs is {jobs}, allowed is 1 or more")
     return EvaluationArguments(
         [text for text in given.inputs if text not in overrides],
         Path(given.out) if given.out else Path("outputs") / ("evaluation-quick" if given.quick else "evaluation"),
         configs, baselines, textures, baseline, _yaws(given.yaws, QUICK_YAWS if given.quick else DEFAULT_YAWS), size,
-        given.truth, jobs, given.defects, given.arcface, given.lpips, overrides, given.dry_run,
+        given.truth, jobs, given.defects, given.arcface, given.lpips, given.dry_run,
     )  # fmt: skip
 
 
-def _configs(names, variants, overrides):
+def _configs(names: Sequence[str], variants: Sequence[str], overrides: Sequence[str]) -> dict[str, Config]:
     configs = {}
     for given in names:
         name = config_name(given)
@@ -137,7 +149,7 @@ def _configs(names, variants, overrides):
     return configs
 
 
-def _baselines(text, default):
+def _baselines(text: str | None, default: Sequence[str]) -> list[str]:
     if text is None:
         return list(default)
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -147,7 +159,7 @@ def _baselines(text, default):
     return names
 
 
-def _textures(given):
+def _textures(given: Sequence[str]) -> dict[str, Path]:
     found = {}
     for text in given:
         name, separator, folder = text.partition("=")
@@ -157,7 +169,7 @@ def _textures(given):
     return found
 
 
-def _yaws(text, default):
+def _yaws(text: str | None, default: Sequence[float]) -> list[float]:
     if text is None:
         return list(default)
     yaws = []
@@ -167,12 +179,14 @@ def _yaws(text, default):
         except ValueError:
             yaw = math.nan
         if not abs(yaw) <= LARGEST_YAW or yaw == 0:
-            raise ConfigError(f"--yaws holds {part!r}, allowed are degrees from -{LARGEST_YAW:g} to {LARGEST_YAW:g}, not 0")
+            raise ConfigError(
+                f"--yaws holds {part!r}, allowed are degrees from -{LARGEST_YAW:g} to {LARGEST_YAW:g}, not 0"
+            )
         yaws.append(yaw)
     return yaws
 
 
-def _checked(name):
+def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name a method: use letters, digits, _ . + -")
     return name

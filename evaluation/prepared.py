@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.reconstruction.folder import Reconstruction
-from pipeline.runs.backends import choose_device
+from pipeline.runs.backends import choose_device, choose_renderer
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import PhotoComparison
 from pipeline.texture.initial import Initial, complete_texture
@@ -24,8 +24,11 @@ class Prepared:
 def prepare(reconstruction: Reconstruction, config: Config, content: np.ndarray | None = None) -> Prepared:
     """Unwrap, fit and complete, as refine.py does. content: initial texture made elsewhere, uint8 [h, w, 3].
 
-    Raises ReconstructionError where mesh, camera and photo do not fit each other.
+    Raises ReconstructionError where mesh, camera and photo do not fit each other, ConfigError for a device or renderer
+    that is not there.
     """
-    comparison = PhotoComparison(reconstruction, config.render, choose_device(config.device))
+    device = choose_device(config.device)
+    renderer = choose_renderer(config.renderer, device)
+    comparison = PhotoComparison(reconstruction, config.render, device, renderer.kind)
     sampled = fit_to_photo(unwrap_photo(reconstruction, config), comparison, config)
     return Prepared(comparison, sampled, complete_texture(sampled, reconstruction, content, config))

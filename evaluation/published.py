@@ -1,46 +1,66 @@
 """The published algorithm's choices, on our geometry, initial texture and features, to compare with.
 
-After HarshWinterBytes/FaceRefiner: vertices take their nearest texel and triangles blend them; what is seen is decided by
-the angle alone; five transfers, each from the last one's result stretched to its minimum and maximum and rounded to
-8 bits; Laplacian pyramid and SGD; moments in the style loss; mirrored style; style moves every texel. One thing is less:
-30 steps per transfer and scale instead of 150, for time.
+After HarshWinterBytes/FaceRefiner: vertices take their nearest texel and triangles blend them; what is seen is decided
+by the angle alone; five transfers, each from the last one's result stretched to its minimum and maximum and stored in 8
+bits; Laplacian pyramid and SGD; moments in the style loss; style drawn from all of the sampled texture, black where
+nothing is seen, and from its mirror image; style moves every texel; the rendering loss is a mean over the whole photo.
+
+Two things are not as published: 30 steps per transfer and scale instead of 150, for time; and what
+`style_transfer.refine.refine_texture` lists.
 """
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 from scipy import sparse
 
 from pipeline.reconstruction.folder import Reconstruction
-from pipeline.reconstruction.images import as_bytes, as_float
+from pipeline.reconstruction.images import as_float
+from pipeline.settings.loading import load_config
 from pipeline.settings.schema import Config
-from pipeline.texture.comparison import inside_silhouette
+from pipeline.texture.comparison import DivergedError, inside_silhouette
 from pipeline.texture.initial import Initial
 from pipeline.texture.sampled import Sampled
+from renderer.camera import Camera
 from renderer.dilate import dilate
 from renderer.lookup import TextureLookup
-from renderer.mesh import normalised
+from renderer.mesh import Mesh, normalised
 from renderer.rasterize import rasterize
 from renderer.unwrap import unwrap
-from renderer.visibility import texel_geometry
-from style_transfer.refine import RenderTarget, refine_texture
+from renderer.visibility import TexelGeometry
+from style_transfer.refine import RenderTarget, refine_texture, stretched
 
-TRANSFERS = 5
-STEPS = 30
-LEARNING_RATE = 0.3
+STEPS = 30  # per transfer and scale; published: 150
 SEEN_COSINE, SEEN_COSINE_TURNED = 0.4, 0.6  # the second where the head is turned by more than 25 degrees
 TURNED = np.deg2rad(25)
-SILHOUETTE_EROSION = 1 / 40  # an ellipse of a 20th of the image's height
+
+
+def published_config(config: Config) -> Config:
+    """The config with the published settings of rendering and refinement, which configs/facerefiner.yaml holds, but
+    with fewer steps, the texture stored in 8 bits after each transfer, and the config's own features."""
+    paper = load_config("facerefiner")
+    refine = replace(
+        paper.refine, features=config.refine.features, vgg16_weights=config.refine.vgg16_weights, iterations=STEPS,
+        stretch_between_transfers=True,
+    )  # fmt: skip
+    return replace(config, render=paper.render, refine=refine)
 
 
 def published_texture(
-    reconstruction: Reconstruction, known: Sampled, initial: Initial, config: Config, features: object, device: torch.device
+    reconstruction: Reconstruction,
+    known: Sampled,
+    initial: Initial,
+    config: Config,
+    features: object,
+    device: torch.device,
 ) -> np.ndarray:
-    """The texture [H, W, 3] float32, 0..1, continued past the islands."""
-    size = config.texture_size
-    geometry = texel_geometry(reconstruction.mesh, size, size)
+    """The texture [H, W, 3] float32, 0..1, continued past the islands.
+
+    config: by `published_config`. known, initial: as it prepares them. features: of `style_transfer.features`.
+    Raises DivergedError.
+    """
+    geometry = known.geometry
     seen = _seen_by_angle(reconstruction, geometry, known.outward)
     photo = as_float(reconstruction.photo)
     sampled = unwrap(photo, geometry, reconstruction.camera)
@@ -48,41 +68,28 @@ def published_texture(
         # What is made up in a benchmark's picture is not the algorithm's to see.
         own = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, reconstruction.camera)[..., 0]
         seen &= own > 0.99
-    settings = replace(
-        config.refine, transfers=1, iterations=STEPS, rendering_iterations=0, parameters="pyramid", optimiser="sgd",
-        learning_rate=LEARNING_RATE, decay_learning_rate=False, moment_weight=1.0, style_region="all", mirrored_style=True,
-    )  # fmt: skip
     as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
-    texture = initial.texture
-    for transfer in range(TRANSFERS):
-        weights = {
-            "content_weight": config.refine.content_weight / config.refine.content_decay**transfer,
-            "rendering_weight": config.refine.rendering_weight * config.refine.rendering_growth**transfer,
-        }
+    try:
         result = refine_texture(
-            as_tensor(texture),
+            as_tensor(initial.texture),
             as_tensor(np.where(seen[..., None], sampled, 0)),
             as_tensor(seen[..., None].astype(np.float32)),
             as_tensor(geometry.mask[..., None]),
-            lambda height, width: _target(reconstruction, photo, height, width, device),
+            lambda height, width: _target(
+                reconstruction, photo, height, width, config.render.silhouette_erosion, device
+            ),
             features,
-            replace(settings, **weights),
-            generator,
+            config.refine,
+            torch.Generator(device="cpu").manual_seed(config.seed),
         )
-        texture = result.texture[0].permute(1, 2, 0).cpu().numpy()
-        texture = dilate(stretched(texture, geometry.mask), geometry.mask)
-    return texture
+    except FloatingPointError as error:
+        raise DivergedError(str(error)) from error
+    # The last result is stored in the same way as those between the transfers.
+    return dilate(stretched(result.texture)[0].permute(1, 2, 0).cpu().numpy(), geometry.mask)
 
 
-def stretched(texture, mask):
-    """The texture [H, W, 3] with the least and greatest value in the mask at 0 and 1, in steps of 1/255."""
-    low, high = texture[mask].min(), texture[mask].max()
-    return as_float(as_bytes((texture - low) / max(high - low, 1e-6)))
-
-
-def vertex_lookup(mesh, camera, height, width):
-    """TextureLookup [height, width] of vertex colours: each pixel blends three vertices, each the colour of one texel."""
+def vertex_lookup(mesh: Mesh, camera: Camera, height: int, width: int) -> TextureLookup:
+    """Look-up of a texture [height, width] by vertex colours: a pixel blends three vertices, each of one texel."""
     fragments = rasterize(mesh, camera)
     pixels = np.flatnonzero(fragments.face_ids >= 0)
     corners = mesh.uvs[mesh.uv_faces[fragments.face_ids.reshape(-1)[pixels]]]
@@ -99,14 +106,19 @@ def vertex_lookup(mesh, camera, height, width):
     return TextureLookup(camera.height, camera.width, height, width, 1, torch.from_numpy(pixels), whole, matrix)
 
 
-def _target(reconstruction, photo, height, width, device):
+def _target(
+    reconstruction: Reconstruction, photo: np.ndarray, height: int, width: int, erosion: float, device: torch.device
+) -> RenderTarget:
+    """What a texture [height, width] has to reproduce of the photo [H, W, 3], 0..1. erosion: of the silhouette."""
     lookup = vertex_lookup(reconstruction.mesh, reconstruction.camera, height, width)
-    inside = torch.from_numpy(inside_silhouette(lookup, SILHOUETTE_EROSION).astype(np.float32))
-    pixels = torch.from_numpy(photo.reshape(-1, 3)[lookup.pixels.numpy()])
-    return RenderTarget(lookup.to(device), pixels.to(device), inside.to(device))
+    weights = inside_silhouette(lookup, erosion).astype(np.float32)
+    # The loss is the mean over the pixels that the mesh covers: with these weights it is that over the whole photo.
+    weights *= len(weights) / (lookup.height * lookup.width)
+    pixels = photo.reshape(-1, 3)[lookup.pixels.numpy()]
+    return RenderTarget(lookup.to(device), torch.from_numpy(pixels).to(device), torch.from_numpy(weights).to(device))
 
 
-def _seen_by_angle(reconstruction, geometry, outward):
+def _seen_by_angle(reconstruction: Reconstruction, geometry: TexelGeometry, outward: float) -> np.ndarray:
     """Texels [H, W] bool that are turned towards the camera, hidden or not, inside the photo."""
     cosines = -outward * np.einsum("hwc,hwc->hw", geometry.normals, normalised(geometry.positions))
     rotation = reconstruction.head_to_camera[:3, :3]
@@ -115,5 +127,4 @@ def _seen_by_angle(reconstruction, geometry, outward):
     camera = reconstruction.camera
     places = camera.project(geometry.positions[seen])
     seen[seen] = ((places >= 0) & (places <= [camera.width, camera.height])).all(1)
-    # Style is drawn between whole texels: a rim of half-seen ones would be black.
-    return cv2.erode(seen.astype(np.uint8), np.ones((3, 3))) > 0
+    return seen

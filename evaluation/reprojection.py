@@ -1,8 +1,8 @@
 """The reprojection benchmark: pictures with known geometry and known truth, made from a near-frontal photo.
 
 The texture of what the photo surely shows is the truth T*. The same mesh, turned about the head's upright axis and
-rendered with it over mid-grey, is a picture of which everything is known. What the photo did not show has made-up colours:
-it counts as covered in the picture (mask.png), so that no method can copy it, and is never scored.
+rendered with it over mid-grey, is a picture of which everything is known. What the photo did not show has made-up
+colours: it counts as covered in the picture (mask.png), so that no method can copy it, and is never scored.
 """
 
 from dataclasses import dataclass, replace
@@ -30,50 +30,50 @@ HEAD_SHARE = 0.8  # of the picture's height
 
 @dataclass(frozen=True)
 class Truth:
-    """texture: T* [S, S, 3], 0..1, complete for rendering. known [S, S] bool: where it is truth. mask: the islands."""
+    """The texture of what a photo surely shows."""
 
-    texture: np.ndarray
-    known: np.ndarray
-    mask: np.ndarray
+    texture: np.ndarray  # T* [S, S, 3] float32, 0..1, complete for rendering
+    known: np.ndarray  # [S, S] bool, where it is truth
+    mask: np.ndarray  # [S, S] bool, texels inside the islands
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Texels [S, S] of one picture. known bool: with a truth; unseen, seen bool: known ones that the picture surely does
-    not show, or shows; visibility: 0..1."""
+    """Texels [S, S] of one picture."""
 
-    known: np.ndarray
-    unseen: np.ndarray
-    seen: np.ndarray
-    visibility: np.ndarray
+    known: np.ndarray  # bool, with a truth
+    unseen: np.ndarray  # bool, known ones that the picture surely does not show
+    seen: np.ndarray  # bool, known ones that it surely shows
+    visibility: np.ndarray  # float32, 0..1
 
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """The truth's head seen from a known place. shown [H, W] bool: pixels that show known truth and nothing else."""
+    """The truth's head seen from a known place."""
 
     reconstruction: Reconstruction
     lookup: TextureLookup
-    shown: np.ndarray
+    shown: np.ndarray  # [H, W] bool, pixels that show known truth and nothing else
 
-    def render(self, texture):
+    def render(self, texture: np.ndarray) -> np.ndarray:
         """Rendering [H, W, 3] float32 over mid-grey of a texture [S, S, 3], 0..1."""
         colours = torch.from_numpy(self.lookup.matrix @ np.ascontiguousarray(texture, np.float32).reshape(-1, 3))
         return self.lookup.to_image(colours, GREY)[0].permute(1, 2, 0).numpy()
 
 
-def yaw_of(reconstruction):
+def yaw_of(reconstruction: Reconstruction) -> float:
     """Degrees by which the head is turned away from the camera; positive: the nose to the right in the image."""
     rotation = reconstruction.head_to_camera[:3, :3]
     return float(np.rad2deg(np.arctan2(rotation[0, 2], -rotation[2, 2])))
 
 
-def standard(size):
-    """The default config at a texture size: what decides on regions, whatever a method under test believes."""
-    return replace(Config(), texture_size=size)
+def standard(size: int) -> Config:
+    """The default config at a texture size, rendered on the CPU: what decides on truth and regions, whatever the
+    config of a method is."""
+    return replace(Config(), texture_size=size, renderer="cpu")
 
 
-def make_truth(reconstruction, size):
+def make_truth(reconstruction: Reconstruction, size: int) -> Truth:
     """Truth of what a photo surely shows, size x size texels. Raises ReconstructionError."""
     prepared = prepare(reconstruction, standard(size))
     sampled = prepared.sampled
@@ -81,8 +81,8 @@ def make_truth(reconstruction, size):
     return Truth(prepared.initial.texture, sampled.mask & (sampled.visibility > SEEN), sampled.mask)
 
 
-def turned(reconstruction, degrees, size):
-    """Mesh, camera [size x size px] and pose of the same head upright, turned by a yaw in degrees. The photo is grey."""
+def turned(reconstruction: Reconstruction, degrees: float, size: int) -> Reconstruction:
+    """The same head upright, turned by a yaw in degrees: mesh, camera [size x size px] and pose. The photo is grey."""
     pose, mesh = reconstruction.head_to_camera, reconstruction.mesh
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
@@ -105,14 +105,14 @@ def turned(reconstruction, degrees, size):
     )
 
 
-def photographed(reconstruction, truth):
+def photographed(reconstruction: Reconstruction, truth: Truth) -> Reconstruction:
     """The reconstruction with a photo, uint8, of the truth, and the mask of what of it is known."""
     picture, _ = render(truth.texture, reconstruction.mesh, reconstruction.camera, GREY)
     known, _ = render(np.repeat(truth.known[..., None], 3, 2), reconstruction.mesh, reconstruction.camera, 0.0)
     return replace(reconstruction, photo=as_bytes(picture), mask=as_bytes(known[..., 0]))
 
 
-def regions(reconstruction, truth):
+def regions(reconstruction: Reconstruction, truth: Truth) -> Regions:
     """Which texels of known truth a picture shows.
 
     Raises ReconstructionError where it shows none.
@@ -121,13 +121,13 @@ def regions(reconstruction, truth):
     return Regions(truth.known, truth.known & (seen < UNSEEN), truth.known & (seen > SEEN), seen)
 
 
-def viewpoint(reconstruction, truth):
+def viewpoint(reconstruction: Reconstruction, truth: Truth) -> Viewpoint:
     """Viewpoint of a turned head."""
     lookup = build_lookup(reconstruction.mesh, reconstruction.camera, *truth.mask.shape)
     return Viewpoint(reconstruction, lookup, surely_shown(lookup, truth.known))
 
 
-def at_size(texture, size):
+def at_size(texture: np.ndarray, size: int) -> np.ndarray:
     """A texture [h, w, 3] resampled to [size, size, 3], 0..1."""
     if texture.shape[:2] == (size, size):
         return texture

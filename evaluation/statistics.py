@@ -1,15 +1,16 @@
-"""Means over photos with bootstrap intervals, and paired differences to a baseline."""
+"""Means over photos with t intervals, and paired differences to a baseline."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from evaluation.measures import MEASURES
-from evaluation.views import PHOTO
+from evaluation.views import PHOTO, Record
 
-RESAMPLES = 10000
 CONFIDENCE = 0.95
-FEWEST = 5  # units from which a bootstrap interval that is clear of 0 says something
+FEWEST = 5  # units from which a difference is marked; of fewer nobody can tell whether t's assumption holds
 
 
 @dataclass(frozen=True)
@@ -22,54 +23,62 @@ class Estimate:
     count: int
 
     @property
-    def is_above_zero(self):
+    def is_above_zero(self) -> bool:
         return self.low is not None and self.low > 0
 
     @property
-    def is_below_zero(self):
+    def is_below_zero(self) -> bool:
         return self.high is not None and self.high < 0
 
 
-def estimate(values, seed=0):
-    """Estimate of a mean by the percentile bootstrap (Efron 1979) over the units: 10,000 resamples.
+Estimates = dict[str, dict[str, Estimate]]  # by method and measure
 
-    Raises ValueError without values.
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of values [N] of N units, with Student's t interval for it.
+
+    It covers the mean of the population the units are drawn from in 95 % of the cases where values are normally
+    distributed, and in 93 % or more with 5 units of moderate skewness (1). Raises ValueError without values.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
         raise ValueError(f"estimate: got values of shape {values.shape}, need one or more finite numbers")
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Estimate(mean, None, None, len(values))
-    choices = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values[choices].mean(axis=1), [tail, 100 - tail])
-    return Estimate(mean, float(low), float(high), len(values))
+    count, mean = len(values), float(values.mean())
+    if count < 2:
+        return Estimate(mean, None, None, count)
+    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    return Estimate(mean, mean - reach, mean + reach, count)
 
 
-def by_photo(records, method, measure, is_photo_view):
-    """{photo: mean of a measure over its views} of a method. is_photo_view: the photo itself, or the turned pictures."""
+def paired(values: Mapping, reference: Mapping) -> Estimate | None:
+    """Estimate of the mean of value less reference over common units, both {unit: value}; None without any."""
+    common = [unit for unit in values if unit in reference]
+    return estimate([values[unit] - reference[unit] for unit in common]) if common else None
+
+
+def by_photo(records: Sequence[Record], method: str, measure: str, is_photo_view: bool) -> dict[str, float]:
+    """{photo: mean of a method's measure over its views}. is_photo_view: the photo itself, or the turned pictures."""
     found = {}
     for record in records:
-        if record.method == method and (record.view == PHOTO) == is_photo_view and measure in record.scores:
+        if record.method == method and (record.angle == PHOTO) == is_photo_view and measure in record.scores:
             found.setdefault(record.photo, []).append(record.scores[measure])
     return {photo: float(np.mean(values)) for photo, values in found.items()}
 
 
-def by_view(records, method, measure):
+def by_view(records: Sequence[Record], method: str, measure: str) -> dict[tuple[str, str], float]:
     """{(photo, view): value} of a measure of a method."""
     return {
-        (record.photo, record.view): record.scores[measure]
+        (record.photo, record.angle): record.scores[measure]
         for record in records
         if record.method == method and measure in record.scores
     }
 
 
-def means(records, methods, seed, is_photo_view):
-    """{method: {measure: Estimate over photos}}."""
+def means(records: Sequence[Record], methods: Sequence[str], is_photo_view: bool) -> Estimates:
+    """Each method's means over photos."""
     return {
         method: {
-            measure: estimate(list(values.values()), seed)
+            measure: estimate(list(values.values()))
             for measure in MEASURES
             if (values := by_photo(records, method, measure, is_photo_view))
         }
@@ -77,41 +86,38 @@ def means(records, methods, seed, is_photo_view):
     }
 
 
-def differences(records, methods, baseline, seed, is_photo_view):
-    """{method: {measure: Estimate of method less baseline}} over the photos that both have."""
+def differences(records: Sequence[Record], methods: Sequence[str], baseline: str, is_photo_view: bool) -> Estimates:
+    """Each method less the baseline, over the photos that both have."""
     reference = {measure: by_photo(records, baseline, measure, is_photo_view) for measure in MEASURES}
     return {
         method: {
             measure: difference
             for measure in MEASURES
-            if (difference := paired(by_photo(records, method, measure, is_photo_view), reference[measure], seed))
+            if (difference := paired(by_photo(records, method, measure, is_photo_view), reference[measure]))
         }
         for method in methods
         if method != baseline
     }
 
 
-def paired(values, reference, seed=0):
-    """Estimate of the mean of value less reference over common units, both {unit: value}; None without any."""
-    common = [unit for unit in values if unit in reference]
-    return estimate([values[unit] - reference[unit] for unit in common], seed) if common else None
-
-
-def verdict(measure, difference):
-    """better, worse, or "" where the interval holds 0, fewer than 5 units stand behind it, or neither direction is better."""
+def verdict(measure: str, difference: Estimate) -> str:
+    """better, worse, or "" where the interval holds 0, there are fewer than 5 units, or neither direction is better."""
     better = MEASURES[measure].better
     if not better or difference.count < FEWEST or not (difference.is_above_zero or difference.is_below_zero):
         return ""
     return "better" if difference.is_above_zero == (better == "higher") else "worse"
 
 
-def worsened(records, method, baseline, seed=0):
-    """Measures, seconds aside, in which a method is significantly worse than a baseline, paired over views."""
+def worsened(records: Sequence[Record], method: str, baseline: str) -> list[str]:
+    """Measures, seconds aside, in which a method is significantly worse than a baseline, paired over views.
+
+    Views of one photo are alike, so this tells whether a measure sees a defect here, not how it does on other photos.
+    """
     found = []
     for measure in MEASURES:
         if measure == "seconds":
             continue
-        difference = paired(by_view(records, method, measure), by_view(records, baseline, measure), seed)
+        difference = paired(by_view(records, method, measure), by_view(records, baseline, measure))
         if difference is not None and verdict(measure, difference) == "worse":
             found.append(measure)
     return found

@@ -127,7 +127,7 @@ def refine_texture(
             parameters.finish()
         texture = parameters.texture()
         if settings.stretch_between_transfers and transfer + 1 < settings.transfers:
-            texture = _stretched(texture)
+            texture = stretched(texture)
             texture = texture if settings.style_from_seen else torch.where(islands, texture, 0.0)
         content_weight /= settings.content_decay
         rendering_weight *= settings.rendering_growth
@@ -262,7 +262,7 @@ def _style_texels(seen: Tensor, reach: int, wanted: int, notes: list[str]) -> Te
     return allowed
 
 
-def _stretched(texture: Tensor) -> Tensor:
+def stretched(texture: Tensor) -> Tensor:
     """As the published code stores a texture: least and largest value become 0 and 1, in 255 steps, rounded down."""
     texture = texture.clamp(0, 1)
     span = (texture.max() - texture.min()).clamp_min(torch.finfo(texture.dtype).eps)

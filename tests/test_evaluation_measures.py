@@ -128,7 +128,9 @@ def test_a_gradual_border_is_watched_at_both_ends(truth):
         cracked = truth.copy()
         cracked[:, column:] += 0.05
         smooth = truth + 0.05 * (1 - visibility[..., None])
-        assert measures.seam(cracked, truth, visibility, known, 0.25) > 3 * measures.seam(smooth, truth, visibility, known, 0.25)
+        assert measures.seam(cracked, truth, visibility, known, 0.25) > 3 * measures.seam(
+            smooth, truth, visibility, known, 0.25
+        )
 
 
 def test_what_is_not_scored_does_not_count(truth, right):

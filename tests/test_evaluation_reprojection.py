@@ -9,11 +9,11 @@ import torch
 from benchmarks.bench_geometry import COSINES, point_errors
 from synthetic_faces import albedo, head, head_normals, lit, photograph
 
-from evaluation import defects, statistics
+from evaluation import defects, published, statistics, views
 from evaluation.identity import lifted
-from evaluation.methods import baseline_methods, defect_methods, make_texture, mirror_fill, nearest_fill
+from evaluation.methods import FILL, Method, baseline_methods, defect_methods, make_texture, mirror_fill, nearest_fill
 from evaluation.prepared import prepare
-from evaluation.published import published_texture, stretched, vertex_lookup
+from evaluation.published import published_config, published_texture, vertex_lookup
 from evaluation.reprojection import (
     at_size,
     make_truth,
@@ -24,12 +24,17 @@ from evaluation.reprojection import (
     viewpoint,
     yaw_of,
 )
-from evaluation.views import Scoring, Task, read_records, run_view, suits_reprojection
+from evaluation.views import Scoring, View, read_records, run_view, suits_reprojection
 from pipeline.reconstruction.folder import Reconstruction, load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import as_float, read_photo
+from pipeline.runs.files import RunFolderError
+from pipeline.settings.loading import load_config
+from pipeline.settings.schema import LimitSettings
+from pipeline.texture.comparison import PhotoComparison
 from pipeline.texture.sampled import unwrap_photo
 from renderer.camera import Camera
 from renderer.mesh import Mesh
+from style_transfer.refine import RefinedTexture
 
 SIZE = 128
 
@@ -73,7 +78,9 @@ def test_a_head_is_turned_by_its_yaw(bob, yaw):
     # Rigid: distances between vertices are the same.
     for mesh in (bob.mesh, view.mesh):
         mesh_size = np.linalg.norm(mesh.vertices[:50, None] - mesh.vertices[None, :50], axis=-1)
-        assert mesh_size == pytest.approx(np.linalg.norm(bob.mesh.vertices[:50, None] - bob.mesh.vertices[None, :50], axis=-1))
+        assert mesh_size == pytest.approx(
+            np.linalg.norm(bob.mesh.vertices[:50, None] - bob.mesh.vertices[None, :50], axis=-1)
+        )
     inside = view.camera.project(view.mesh.vertices)
     assert inside[:, 1].min() > 0 and inside[:, 1].max() < 160
     nose = view.camera.project(view.mesh.vertices[1:2])[0, 0]  # Face Mesh's point 1 is the tip
@@ -81,9 +88,9 @@ def test_a_head_is_turned_by_its_yaw(bob, yaw):
 
 
 def test_the_picture_shows_the_truth(picture, truth):
-    textures = prepare(picture, standard(SIZE))
-    sure = (textures.visibility > 0.99) & truth.known
-    assert np.abs(textures.sampled - truth.texture)[sure].mean() < 0.02
+    sampled = prepare(picture, standard(SIZE)).sampled
+    sure = (sampled.visibility > 0.99) & truth.known
+    assert np.abs(sampled.texture - truth.texture)[sure].mean() < 0.02
     found = regions(picture, truth)
     assert (found.seen == sure).all() and not (found.seen & found.unseen).any()
     assert found.unseen.sum() > 1000 and found.seen.sum() > 1000 and (found.unseen <= truth.known).all()
@@ -97,7 +104,7 @@ def test_what_is_made_up_cannot_be_copied(bob, truth):
     assert (first.visibility == second.visibility).all()
     # A texel at the rim of the known ones may hold a little of its neighbour.
     sure = first.visibility > 0.99
-    assert sure.sum() > 1000 and np.abs(first.sampled - second.sampled)[sure].max() < 0.05
+    assert sure.sum() > 1000 and np.abs(first.texture - second.texture)[sure].max() < 0.05
 
 
 def test_a_viewpoint_shows_known_truth_only(bob, truth):
@@ -132,7 +139,7 @@ def test_fills():
     sampled[:, 1] += 0.1
     visibility = np.zeros((4, 6), np.float32)
     visibility[:, :2] = 1
-    textures = SimpleNamespace(sampled=sampled, visibility=visibility, mask=np.ones((4, 6), bool))
+    textures = SimpleNamespace(texture=sampled, visibility=visibility, mask=np.ones((4, 6), bool))
     assert nearest_fill(textures)[1, :, 0] == pytest.approx([0.3, 0.4, 0.4, 0.4, 0.4, 0.4])
     assert mirror_fill(textures)[1, :, 0] == pytest.approx([0.3, 0.4, 0.4, 0.4, 0.4, 0.3])
 
@@ -153,28 +160,166 @@ def test_vertex_colours_by_hand():
 
 def test_baselines_are_of_the_plain_sampled_texture_and_published_has_features():
     config = replace(standard(64), device="cpu")
-    found = {method.name: method.config for method in baseline_methods(["completion", "completion_rendering", "published"], config)}
+    found = {
+        method.name: method.config
+        for method in baseline_methods(["completion", "completion_rendering", "published"], config)
+    }
     assert config.unwrap.fit_iterations > 0 and {each.unwrap.fit_iterations for each in found.values()} == {0}
     assert found["completion_rendering"].refine.features == "none" and found["published"].refine.features == "patches"
 
 
-def test_stretching():
-    texture = np.array([[[0.2, 0.3, 0.4]], [[0.6, 0.5, 0.4]], [[9.0, -9.0, 0.0]]], np.float32)
-    found = stretched(texture, np.array([[True], [True], [False]]))
-    assert found[0, 0, 0] == 0 and found[1, 0, 0] == 1
-    assert found[0, 0, 1] * 255 == pytest.approx(round(0.25 * 255), abs=1)
+def test_the_published_choices_are_published(picture, monkeypatch):
+    """What reaches the loop: every choice of REFERENCE 1, whatever the config says of ours."""
+    used = {}
+
+    def record(content, style, seen, mask, targets, features, settings, generator):
+        used.update(style=style, seen=seen, settings=settings, targets=targets)
+        return RefinedTexture(torch.linspace(0.2, 0.7, 3 * 64 * 64).reshape(1, 3, 64, 64), [])
+
+    monkeypatch.setattr(published, "refine_texture", record)
+    words = [
+        "refine.style_samples=11",
+        "refine.result_samples=12",
+        "refine.content_weight=3",
+        "render.mean_over=covered",
+    ]
+    config = baseline_methods(["published"], load_config("default", [*words, "texture_size=64", "device=cpu"]))[
+        0
+    ].config
+    prepared = prepare(picture, config)
+    found = published_texture(picture, prepared.sampled, prepared.initial, config, None, torch.device("cpu"))
+    settings = used["settings"]
+    assert (settings.transfers, settings.iterations, settings.rendering_iterations) == (5, 30, 0)
+    assert (settings.style_draws, settings.style_samples, settings.result_samples) == (5, 1000, 2048)
+    assert not settings.style_from_seen and settings.mirrored_style and settings.style_region == "all"
+    weights = (settings.content_weight, settings.style_weight, settings.moment_weight, settings.rendering_weight)
+    assert weights == (8.0, 1.7, 1.0, 20.0) and (settings.content_decay, settings.rendering_growth) == (1.1, 1.1)
+    steps = (settings.parameters, settings.pyramid_depth, settings.optimiser, settings.learning_rate, settings.momentum)
+    assert steps == ("pyramid", 5, "sgd", 0.3, 0.9) and not settings.decay_learning_rate
+    assert settings.scales == [0.5, 1.0] and settings.stretch_between_transfers and not settings.content_noise
+    # The rendering loss is the mean over the photo: half of a full weight where half of the photo is covered.
+    target, height, width = used["targets"](64, 64), *picture.photo.shape[:2]
+    assert target.weights.max() == pytest.approx(len(target.photo) / (height * width)) and target.weights.max() < 0.7
+    # Black where the angle says unseen; the result in 8 bits, rounded down, from its least to its greatest value.
+    unseen = (used["seen"] == 0).expand_as(used["style"])
+    assert unseen.any() and (used["style"][unseen] == 0).all()
+    value = torch.linspace(0, 1, 3 * 64 * 64).reshape(3, 64, 64).permute(1, 2, 0).numpy() * 255
+    inside = prepared.sampled.mask & (np.abs(value - np.round(value)) > 1e-3).all(-1)
+    assert (np.round(found * 255)[inside] == np.floor(value)[inside]).all()
 
 
 def test_the_published_choices_run(picture, monkeypatch):
-    from evaluation import published
-
     monkeypatch.setattr(published, "STEPS", 2)
-    monkeypatch.setattr(published, "TRANSFERS", 2)
-    config = standard(64)
-    textures = prepare(picture, config)
-    found = published_texture(picture, textures, config, None, torch.device("cpu"))
+    config = published_config(standard(64))
+    prepared = prepare(picture, config)
+    found = published_texture(picture, prepared.sampled, prepared.initial, config, None, torch.device("cpu"))
     assert found.shape == (64, 64, 3) and np.isfinite(found).all()
-    assert found[textures.mask].min() == 0 and found[textures.mask].max() == 1
+    assert (found.min(), found.max()) == (0, 1)
+
+
+# ---- what a method is made of ----------------------------------------------------------------------------------------
+
+
+def test_the_renderer_is_the_config_s(picture, monkeypatch):
+    used = []
+    comparison = lambda reconstruction, settings, device, backend: (
+        used.append(backend) or PhotoComparison(reconstruction, settings, device)
+    )
+    monkeypatch.setattr("evaluation.prepared.PhotoComparison", comparison)
+    monkeypatch.setattr("evaluation.prepared.choose_renderer", lambda setting, device: SimpleNamespace(kind=setting))
+    prepare(picture, replace(standard(64), renderer="nvdiffrast"))
+    assert used == ["nvdiffrast"]
+
+
+@pytest.fixture
+def ann(bob, tmp_path):
+    """A view of a head, by the methods given, with its scores in a folder given."""
+    folder = tmp_path / "ann"
+    folder.mkdir()
+    source = {"head_to_camera": bob.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
+    save_reconstruction(folder, bob.mesh, bob.camera, bob.photo, None, source)
+    return lambda out, methods, **weights: View(
+        "ann", "ann", folder, 45.0, methods, Scoring(tmp_path / out, 64, 0, **weights)
+    )
+
+
+@pytest.mark.parametrize(
+    "change", ["refine.style_step=4e-3", "refine.style_from_seen=false", "seed=5", "refine.pyramid_depth=2"]
+)
+def test_a_variant_has_its_own_fit(ann, change, monkeypatch):
+    """Beside another config a method makes what it makes alone, from its own preparation."""
+    words = [
+        "texture_size=64",
+        "device=cpu",
+        "refine.features=none",
+        "unwrap.fit_iterations=4",
+        "refine.rendering_iterations=2",
+    ]
+    first, second = (Method(name, "refine", load_config("default", [*words, *more])) for name, more in
+                     (("default", []), ("variant", [change])))  # fmt: skip
+    configs = []
+    monkeypatch.setattr(views, "prepare", lambda *given: configs.append(given[1]) or prepare(*given))
+    alone, beside = ann("alone", [second]), ann("beside", [first, second])
+    for view in (alone, beside):
+        assert run_view(view)[1] == 0
+    assert configs[0] == second.config and sorted(map(repr, configs[1:])) == sorted(
+        map(repr, (first.config, second.config))
+    )
+    texture = lambda view: read_photo(view.place / "variant.png")
+    assert (texture(alone) == texture(beside)).all()
+
+
+def test_methods_of_equal_config_share_a_preparation(ann, monkeypatch):
+    configs = []
+    monkeypatch.setattr(views, "prepare", lambda *given: configs.append(given[1]) or prepare(*given))
+    config = replace(standard(64), device="cpu")
+    assert run_view(ann("out", baseline_methods(["nearest_fill", "mirror_fill", "completion"], config)))[1] == 0
+    assert len(configs) == 1
+
+
+def test_other_weights_are_other_scores(ann, tmp_path, monkeypatch):
+    """Scores are made anew when a file of weights changes, and textures are not."""
+    files = {name: tmp_path / name for name in ("arcface", "lpips")}
+    for path in files.values():
+        path.write_bytes(b"first")
+    monkeypatch.setattr(views.FacePoints, "distances", lambda *_: {})
+    monkeypatch.setattr(views.perceptual, "distance", lambda *_: 0.5)
+    view = ann(
+        "out",
+        baseline_methods(["mirror_fill"], replace(standard(64), device="cpu")),
+        **{n: str(p) for n, p in files.items()},
+    )
+    record, texture = view.place / "mirror_fill.json", view.place / "mirror_fill.png"
+    assert run_view(view)[1] == 0
+    made = texture.stat().st_mtime_ns
+    for path in files.values():
+        before = record.stat().st_mtime_ns
+        assert "finished before" in run_view(view)[0] and record.stat().st_mtime_ns == before
+        path.write_bytes(b"other weights")
+        assert run_view(view)[1] == 0 and record.stat().st_mtime_ns > before
+    assert texture.stat().st_mtime_ns == made
+
+
+def test_weights_are_hashed_once(tmp_path, monkeypatch):
+    path, hashed = tmp_path / "weights", []
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(views, "results_fingerprint", lambda *given: hashed.append(given) or "mark")
+    assert views._weights_mark(str(path)) == views._weights_mark(str(path)) == "mark" and len(hashed) == 1
+    assert views._weights_mark("") == "-"
+
+
+def test_a_failure_is_reported_and_the_other_methods_go_on(ann, monkeypatch, capsys):
+    """A bug in one method is not the end of the run; what would fail all of them is."""
+    methods = baseline_methods(["mirror_fill", "completion"], replace(standard(64), device="cpu"))
+    monkeypatch.setitem(FILL, "mirror_fill", lambda sampled: sampled.nonsense)
+    view = ann("out", methods)
+    line, problems = run_view(view)
+    assert problems == 1 and "1 methods" in line and "AttributeError" in capsys.readouterr().err
+    records, _ = read_records([view])
+    assert "unexpected AttributeError" in records[0].problem and records[1].problem == "" and records[1].scores
+    monkeypatch.setattr(views, "write_image", lambda *_: (_ for _ in ()).throw(RunFolderError("no space is left")))
+    with pytest.raises(RunFolderError):
+        run_view(view)
 
 
 # ---- planted defects -------------------------------------------------------------------------------------------------
@@ -200,45 +345,47 @@ def test_every_planted_defect_is_seen(tmp_path):
     size = 192  # a blur of 2 texels of 512 is nothing on smaller ones
     config = standard(size)
     methods = baseline_methods(["completion"], config) + defect_methods(config)
-    tasks = []
+    found_views = []
     for name, seed in (("ann", 3), ("bob", 7)):
         folder = tmp_path / name
         folder.mkdir()
         found = synthetic(seed=seed)
         source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
         save_reconstruction(folder, found.mesh, found.camera, found.photo, None, source)
-        assert suits_reprojection(folder) == (True, pytest.approx(0, abs=2))
+        assert suits_reprojection(folder, LimitSettings()) == (True, pytest.approx(0, abs=2))
         scoring = Scoring(tmp_path / "out", size, 0)
-        tasks += [Task(name, name, folder, yaw, methods, scoring) for yaw in (-60.0, 45.0, 60.0)]
-    for task in tasks:
-        assert run_view(task)[1] == 0
-    records, left_out = read_records(tasks)
+        found_views += [View(name, name, folder, yaw, methods, scoring) for yaw in (-60.0, 45.0, 60.0)]
+    for view in found_views:
+        assert run_view(view)[1] == 0
+    records, left_out = read_records(found_views)
     assert left_out == []
     seen = {name: statistics.worsened(records, f"defect_{name}", "completion") for name in defects.DEFECTS}
     assert all(seen.values()), seen
-    assert {"seam"} <= set(seen["tint"]) and {"patch_distance_1"} <= set(seen["grain"]) & set(seen["blur"])
+    assert "seam" in seen["tint"] and "unseen_ssim" in seen["grain"] and "high_frequency_error" in seen["blur"]
     assert "unseen_psnr" in seen["shifted_mirror"] and "seen_psnr" in seen["swapped_sides"]
     # What a picture is made of can be given to any program.
-    again = load_reconstruction(tasks[0].place / "picture")
+    again = load_reconstruction(found_views[0].place / "picture")
     texture = make_texture(methods[0], again, prepare(again, methods[0].config), size)
-    assert np.abs(texture - as_float(read_photo(tasks[0].place / "completion.png"))).max() < 0.02
+    assert np.abs(texture - as_float(read_photo(found_views[0].place / "completion.png"))).max() < 0.02
 
 
 def test_slivers_are_no_picture(tmp_path):
-    """From the far side a turned head's photo leaves too little of the truth: the view is left out, and that is said."""
+    """From the far side a turned head's photo leaves too little of the truth: the view is left out and reported."""
     found = synthetic(yaw=30.0)
     source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
     save_reconstruction(tmp_path, found.mesh, found.camera, found.photo, None, source)
     config = standard(64)
     methods = baseline_methods(["mirror_fill"], config)
-    tasks = [Task("ann", "ann", tmp_path, yaw, methods, Scoring(tmp_path / "out", 64, 0)) for yaw in (-75.0, 45.0)]
-    lines = [run_view(task) for task in tasks]
+    found_views = [
+        View("ann", "ann", tmp_path, yaw, methods, Scoring(tmp_path / "out", 64, 0)) for yaw in (-75.0, 45.0)
+    ]
+    lines = [run_view(view) for view in found_views]
     assert "left out, shows" in lines[0][0] and lines[0][1] == 0 and "1 methods" in lines[1][0]
-    records, left_out = read_records(tasks)
-    assert [record.view for record in records] == ["yaw+45"]
+    records, left_out = read_records(found_views)
+    assert [record.angle for record in records] == ["yaw+45"]
     assert len(left_out) == 1 and left_out[0].startswith("ann yaw-75: shows")
-    assert not (tasks[0].place / "truth.png").exists()
-    assert "finished before" in run_view(tasks[0])[0]
+    assert not (found_views[0].place / "truth.png").exists()
+    assert "finished before" in run_view(found_views[0])[0]
 
 
 def test_point_errors_of_a_found_mesh():

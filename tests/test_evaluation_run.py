@@ -2,39 +2,53 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_refine import synthetic_photo
+from synthetic_faces import albedo, head, head_normals, lit, photograph
 
 import evaluate
-from evaluation import options as arguments
+from evaluation import inputs, options
+from external.errors import RunError
 from pipeline.reconstruction.folder import load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import PhotoError
 from pipeline.reconstruction.photos import find_photos
-from pipeline.runs.files import write_image
+from pipeline.runs.files import RunFolderError, write_image
 from pipeline.settings.errors import ConfigError
+from pipeline.settings.loading import load_config
+from renderer import nvdiffrast_backend
 
 ROOT = Path(evaluate.__file__).resolve().parent
 QUICKEST = [
     "--size", "64", "--yaws=-45,60", "--jobs", "1", "--baselines", "mirror_fill,completion,completion_rendering",
-    "refine.iterations=2", "refine.rendering_iterations=3", "refine.features=none", "unwrap.fit_iterations=0", "device=cpu",
+    "refine.iterations=2", "refine.rendering_iterations=3", "refine.features=none", "unwrap.fit_iterations=0",
+    "device=cpu",
 ]  # fmt: skip
 METHODS = ["mirror_fill", "completion", "completion_rendering", "default"]
+
+
+def save_head(folder, yaw):
+    """The reconstruction folder of a photo of a lit head with grain, turned by a yaw in degrees."""
+    found = head(yaw, width=240, height=220)
+    normals, _ = head_normals(found, 256)
+    grain = 1 + 0.08 * np.random.default_rng(7).normal(size=(256, 256, 1)).astype(np.float32)
+    photo = photograph(lit(albedo(256, 0.4) * grain, normals, 0.15), found)
+    folder.mkdir(parents=True)
+    source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
+    save_reconstruction(folder, found.mesh, found.camera, photo, None, source)
 
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory):
     place = tmp_path_factory.mktemp("heads")
     for name, yaw in (("ann", 10), ("bob", 0)):
-        photo, found = synthetic_photo(yaw)
-        (place / name / "reconstruction").mkdir(parents=True)
-        source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
-        save_reconstruction(place / name / "reconstruction", found.mesh, found.camera, photo, None, source)
+        save_head(place / name / "reconstruction", yaw)
     return place
 
 
@@ -60,16 +74,21 @@ def test_everything_is_written(finished):
     assert expected <= {path.name for path in finished.iterdir()}
     rows = rows_of(finished)
     assert {(row["photo"], row["view"], row["method"]) for row in rows} == {
-        (photo, view, method) for photo in ("ann", "bob") for view in ("photo", "yaw-45", "yaw+60") for method in METHODS
+        (photo, view, method)
+        for photo in ("ann", "bob")
+        for view in ("photo", "yaw-45", "yaw+60")
+        for method in METHODS
     }
-    assert {"unseen_psnr", "seam", "frontal_ssim", "opposite_psnr", "photo_psnr", "seconds"} <= {row["measure"] for row in rows}
+    assert {"unseen_psnr", "seam", "frontal_ssim", "opposite_psnr", "photo_psnr", "seconds"} <= {
+        row["measure"] for row in rows
+    }
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["baseline"] == "completion_rendering" and summary["problems"] == []
     assert set(summary["reprojection"]["means"]) == set(METHODS)
     assert any(line.startswith("LPIPS") for line in summary["left_out"])
-    # Without features and without the fit a config is the completion with the rendering loss: nothing differs but the time.
-    same = {row["value"] for row in rows if row["photo"] == "ann" and row["view"] == "yaw-45" and row["measure"] == "seam"
-            and row["method"] in ("default", "completion_rendering")}  # fmt: skip
+    # Without features and fit a config is the completion with the rendering loss: nothing differs but the time.
+    of_ann = [row for row in rows if (row["photo"], row["view"], row["measure"]) == ("ann", "yaw-45", "seam")]
+    same = {row["value"] for row in of_ann if row["method"] in ("default", "completion_rendering")}  # fmt: skip
     assert len(same) == 1
     sheet = np.asarray(Image.open(finished / "contact_sheet.png"))
     assert sheet.shape[1] == 256 * (2 + len(METHODS)) and sheet.shape[0] == 24 + 4 * 256
@@ -123,11 +142,8 @@ def test_finished_textures_and_given_truth(heads, finished, tmp_path):
 
 
 def test_a_turned_head_has_its_own_view_only(tmp_path, capsys):
-    photo, found = synthetic_photo(48)
-    source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5"}
     folder = tmp_path / "eve"
-    folder.mkdir()
-    save_reconstruction(folder, found.mesh, found.camera, photo, None, source)
+    save_head(folder, 48)
     assert evaluate.main([str(folder), "-o", str(tmp_path / "out"), *QUICKEST, "--baselines", ""]) == 0
     assert "too far for the reprojection benchmark" in capsys.readouterr().out
     assert {row["view"] for row in rows_of(tmp_path / "out")} == {"photo"}
@@ -137,33 +153,133 @@ def test_a_turned_head_has_its_own_view_only(tmp_path, capsys):
 
 
 def test_the_command_line():
-    given = arguments.parse(["photos", "-c", "default", "-c", "quick", "--variant", "plain refine.style_weight=0", "seed=4"])
+    given = options.parse(
+        ["photos", "-c", "default", "-c", "quick", "--variant", "plain refine.style_weight=0", "seed=4"]
+    )
     assert list(given.configs) == ["default", "quick", "plain"] and given.inputs == ["photos"]
     assert {config.texture_size for config in given.configs.values()} == {512}
     assert given.configs["plain"].refine.style_weight == 0 and given.configs["plain"].seed == 4
     assert given.yaws == [-65, -45, 45, 65] and given.baseline == "completion_rendering"
-    quick = arguments.parse(["--quick", "--own-size", "--yaws=-30"])
+    quick = options.parse(["--quick", "--own-size", "--yaws=-30"])
     assert quick.size == 256 and quick.configs["default"].texture_size == 1024 and quick.yaws == [-30]
     assert "published" not in quick.baselines and str(quick.out) == "outputs/evaluation-quick"
-    assert arguments.parse(["--baselines", "nearest_fill"]).baseline == "nearest_fill"
+    assert options.parse(["--baselines", "nearest_fill"]).baseline == "nearest_fill"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--yaws=45,x"], "--yaws holds 'x'"), (["--yaws=120"], "--yaws holds '120'"), (["--size", "10"], "--size is 10"),
+        (["--yaws=45,x"], "--yaws holds 'x'"), (["--yaws=120"], "--yaws holds '120'"),
+        (["--size", "10"], "--size is 10"),
         (["--baselines", "best"], "there is no best"), (["--baseline", "best"], "--baseline is best"),
         (["--textures", "a"], "--textures is 'a'"), (["--truth", "/nowhere"], "--truth is /nowhere"),
         (["--variant", "x"], "--variant is 'x'"), (["-c", "quick", "-c", "quick"], "two configs are called quick"),
         (["--defects", "--baselines", "mirror_fill"], "--defects are planted in the completion"),
-        (["--jobs", "0"], "--jobs is 0"), (["--lpips", "/nowhere"], "--lpips is /nowhere"), (["sed=1"], "did you mean seed"),
+        (["--jobs", "0"], "--jobs is 0"), (["--lpips", "/nowhere"], "--lpips is /nowhere"),
+        (["sed=1"], "did you mean seed"),
         (["--variant", "completion seed=1"], "the name completion is given to two methods"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line(words, message):
     with pytest.raises(ConfigError) as caught:
-        arguments.parse(words)
+        options.parse(words)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---- whose folder OUT is ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["results.csv", "summary.md", "views", "evaluation.json", "contact_sheet.png"])
+def test_files_of_the_user_are_refused_and_not_touched(heads, tmp_path, name):
+    """Also where another program left a file .lock."""
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / ".lock").write_text("theirs")
+    if name == "views":
+        (out / name).mkdir()
+    else:
+        (out / name).write_text('{"program": "mine"}')
+    listed = lambda: {path: path.stat().st_mtime_ns for path in [out, *out.iterdir()]}
+    before = listed()
+    with pytest.raises(RunFolderError, match=f"{name} is not from evaluate.py") as caught:
+        evaluate.main([str(heads), "-o", str(out), *QUICKEST])
+    assert listed() == before and "\n" not in str(caught.value)
+
+
+# ---- reconstruction of photos ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    """The command lines that the reconstruction is started with; it makes nothing."""
+    started = []
+    monkeypatch.setattr(
+        inputs.subprocess, "run", lambda command, **_: started.append(command) or SimpleNamespace(returncode=0)
+    )
+    return started
+
+
+def test_photos_are_reconstructed_with_the_whole_config(stage, sample_photo, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("detect: {minimum_size: 77}\nlimits: {photo_megapixels: 3}\nassets: elsewhere\n")
+    words = ["reconstruct.subdivisions=1", "detect.try_turned=false"]
+    given = options.parse(
+        [str(sample_photo), "-o", str(tmp_path / "out"), "-c", str(config), "--variant", "b seed=3", *words]
+    )
+    (tmp_path / "out").mkdir()
+    inputs.find_and_reconstruct(given)
+    [command] = stage
+    assert str(sample_photo) in command and command[command.index("-o") + 1] == str(
+        tmp_path / "out" / "reconstructions"
+    )
+    used = load_config(command[command.index("-c") + 1])
+    assert used == given.configs["mine"] and used.detect.minimum_size == 77 and used.limits.photo_megapixels == 3
+    assert used.assets == "elsewhere" and used.reconstruct.subdivisions == 1 and not used.detect.try_turned
+
+
+@pytest.mark.parametrize(
+    "change", ["detect.minimum_size=50", "limits.photo_megapixels=5", "assets=there", "reconstruct.crop_margin=1.0"]
+)
+def test_configs_that_reconstruct_differently_are_refused(stage, sample_photo, heads, tmp_path, change):
+    words = ["-o", str(tmp_path / "out"), "--variant", f"other {change}"]
+    key = change.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"the configs default and other have {key}=") as caught:
+        inputs.find_and_reconstruct(options.parse([str(sample_photo), *words]))
+    assert not stage and f"give {key}=VALUE for all" in str(caught.value) and "\n" not in str(caught.value)
+    if not change.startswith("limits"):  # faces that are reconstructed already do not depend on it
+        assert len(inputs.find_and_reconstruct(options.parse([str(heads), *words]))) == 2
+
+
+def test_limits_hold_for_reconstruction_folders(heads, tmp_path):
+    """What is too large fails its face and is reported, and is scored with a higher limit."""
+    command = [str(heads / "ann"), "-o", str(tmp_path / "out"), *QUICKEST, "--yaws=", "--baselines", "mirror_fill"]
+    assert evaluate.main([*command, "limits.mesh_megabytes=0.0001"]) == 1
+    assert "give limits.mesh_megabytes=" in (tmp_path / "out" / "summary.md").read_text()
+    assert evaluate.main(command) == 0
+
+
+def test_a_renderer_that_is_missing_is_wrong_use(heads, tmp_path):
+    if nvdiffrast_backend.is_available():
+        pytest.skip("nvdiffrast is installed")
+    with pytest.raises(RunError, match="nvdiffrast"):
+        evaluate.main([str(heads), "-o", str(tmp_path / "out"), *QUICKEST, "renderer=nvdiffrast"])
+
+
+def test_weights_that_cannot_be_read_are_wrong_use(heads, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"nonsense")
+    for option, message in (("--lpips", "not a file of PyTorch weights"), ("--arcface", "weights.pth")):
+        with pytest.raises(ConfigError, match=message):
+            evaluate.main([str(heads), "-o", str(tmp_path / "out"), *QUICKEST, option, str(tmp_path / "weights.pth")])
+    with pytest.raises(ConfigError, match="alexnet-owt-7be5be79.pth does not exist"):
+        evaluate.main([str(heads), "-o", str(tmp_path / "out"), *QUICKEST, "--lpips", str(tmp_path)])
+
+
+def test_the_documentation_names_settings_that_exist():
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    quoted = [words for words in re.findall(r"`([^`\n]+)`", text) if re.fullmatch(r"\S+=\S+( \S+=\S+)*", words)]
+    assert len(quoted) > 40
+    for words in quoted:
+        load_config("default", words.split())
 
 
 def test_exit_codes(tmp_path):
@@ -179,7 +295,8 @@ def test_a_real_photo(test_data, tmp_path):
     """From the photo on, by a process of its own; the mirror is better than the nearest texel."""
     photo = find_photos([test_data / "photos"])[0]
     command = [sys.executable, str(ROOT / "evaluate.py"), str(photo.path), "-o", str(tmp_path / "out"), "--size", "128",
-               "--yaws=-60,60", "--baselines", "nearest_fill,mirror_fill,completion", "refine.features=none"]  # fmt: skip
+               "--yaws=-60,60", "--baselines", "nearest_fill,mirror_fill,completion",
+               "refine.features=none"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     means = json.loads((tmp_path / "out" / "summary.json").read_text())["reprojection"]["means"]

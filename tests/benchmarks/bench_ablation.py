@@ -1,9 +1,10 @@
 """What each setting does to skin that a photo does not show: every variant against the default, by evaluate.py.
 
-    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--yaws=-45,65] [--only GROUP | VARIANT,...]
+    python tests/benchmarks/bench_ablation.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--yaws=-45,65]
+        [--only GROUP | VARIANT,...]
 
-Writes OUT as evaluate.py does, and OUT/ablation.md: means of the default and paired differences to it. A rerun goes on
-where the last one stopped.
+Writes OUT as evaluate.py does, and OUT/ablation.md: means of the default and paired differences to it. Rerunning
+resumes an interrupted run.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from pipeline.settings.command_line import run_main
 from pipeline.settings.errors import ConfigError
 
 SHOWN = (
-    "unseen_psnr", "unseen_ssim", "unseen_ciede2000", "tint", "high_frequency_error", "patch_distance", "patch_distance_1",
-    "seam", "opposite_identity", "seen_psnr", "seconds",
+    "unseen_psnr", "unseen_ssim", "unseen_ciede2000", "tint", "high_frequency_error", "patch_distance",
+    "patch_distance_1", "seam", "opposite_identity", "seen_psnr", "seconds",
 )  # fmt: skip
 
 STYLE = "refine.features=patches"
@@ -81,7 +82,7 @@ VARIANTS = {
 }
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("inputs", nargs="*")
     parser.add_argument("-o", "--out", default="outputs/ablation")
@@ -94,8 +95,21 @@ def main(argv):
     unknown = [name for name in wanted if name not in VARIANTS and name not in every]
     if unknown:
         raise ConfigError(f"--only names {unknown[0]}: allowed are {', '.join([*VARIANTS, *every])}")
-    variants = {name: changes for each in wanted for name, changes in VARIANTS.get(each, {each: every.get(each)}).items()}
-    arguments = [*given.inputs, "-o", given.out, "--size", given.size, f"--yaws={given.yaws}", "--baselines", "", "--baseline", "default"]
+    variants = {
+        name: changes for each in wanted for name, changes in VARIANTS.get(each, {each: every.get(each)}).items()
+    }
+    arguments = [
+        *given.inputs,
+        "-o",
+        given.out,
+        "--size",
+        given.size,
+        f"--yaws={given.yaws}",
+        "--baselines",
+        "",
+        "--baseline",
+        "default",
+    ]
     for name, changes in variants.items():
         arguments += ["--variant", f"{name} {changes}"]
     code = evaluate.main(arguments)
@@ -104,7 +118,7 @@ def main(argv):
     return code
 
 
-def table(summary, variants):
+def table(summary: dict, variants: dict[str, str]) -> str:
     """Markdown: the default's means, then each variant's difference, bold where better and italic where worse."""
     arrows = {"higher": " ↑", "lower": " ↓", "": ""}
     titles = [MEASURES[measure].title + arrows[MEASURES[measure].better] for measure in SHOWN]
@@ -117,17 +131,17 @@ def table(summary, variants):
         lines.append(f"| {name} | `{changes}` | " + " | ".join(cells) + " |")
     photos = means["unseen_psnr"]["count"]
     lines.append(
-        f"\n{summary['views']} Means over {photos} photos, differences to the default paired by photo. Bold: better, italic: "
-        f"worse, where the 95 % bootstrap interval is clear of 0 ({FEWEST} photos or more)."
+        f"\n{summary['views']} Means over {photos} photos, differences to the default paired by photo. Bold: better, "
+        f"italic: worse, where the 95 % t interval is clear of 0 ({FEWEST} photos or more)."
     )
     return "\n".join(lines) + "\n"
 
 
-def _number(measure, value, sign=""):
+def _number(measure: str, value: float, sign: str = "") -> str:
     return f"{value:{sign}.{MEASURES[measure].digits}f}"
 
 
-def _change(measure, difference):
+def _change(measure: str, difference: Estimate) -> str:
     mark = {"better": "**", "worse": "*", "": ""}[verdict(measure, difference)]
     return f"{mark}{_number(measure, difference.mean, '+')}{mark}"
 

@@ -3,9 +3,10 @@
     python tests/benchmarks/bench_geometry.py [PHOTO | FOLDER]... [-o OUT] [--size TEXELS] [--yaws=-45,45]
         [--variant 'NAME key=value ...']...
 
-Writes OUT/pictures as evaluate.py does, finds a face in each picture, refines that reconstruction with the default settings and
-each variant, and scores these textures against the truth: OUT/pictures/summary.md, where NAME and found_NAME are the same
-settings with the known mesh and the found one. Prints how far the found meshes are off in the pictures.
+Writes OUT/pictures as evaluate.py does, finds a face in each picture, refines that reconstruction with the default
+settings and each variant, and scores these textures against the truth: OUT/pictures/summary.md, where NAME and
+found_NAME are the same settings with the known mesh and the found one. Prints how far the found meshes are off in the
+pictures.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 import evaluate
 import refine
 from evaluation.views import PHOTO
-from pipeline.reconstruction.folder import load_reconstruction
+from pipeline.reconstruction.folder import Reconstruction, load_reconstruction
 from pipeline.runs.files import write_image
 from pipeline.settings.command_line import run_main
 from renderer.mesh import normalised, vertex_normals
@@ -32,7 +34,7 @@ from renderer.mesh import normalised, vertex_normals
 COSINES = (0.6, 0.45, 0.35, 0.25, 0.15)  # of the viewing angle: points are told apart by them
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("inputs", nargs="*")
     parser.add_argument("-o", "--out", type=Path, default=Path("outputs/geometry"))
@@ -62,7 +64,7 @@ def main(argv):
     return 0
 
 
-def find_meshes(pictures, out):
+def find_meshes(pictures: Path, out: Path) -> dict[str, Path]:
     """{photo_view: reconstruction folder} of the faces found in the pictures; what is no truth in them is masked."""
     photos = out / "photos"
     photos.mkdir(parents=True, exist_ok=True)
@@ -84,15 +86,16 @@ def find_meshes(pictures, out):
         write_image(folder / "mask.png", mask if made.mask is None else np.minimum(mask, made.mask))
         found[name] = folder
         errors[name] = point_errors(known, made, (left, top))
-    print("Root mean square distance of the found mesh's points from the known ones in the picture, % of the face's height:")
+    print("Root mean square distance of the found mesh's points from the known ones, % of the face's height:")
     for name, error in errors.items():
         print(f"  {name}: " + _listed(error))
     print(f"{len(found)} of {len(places)} pictures; median " + _listed(np.nanmedian(list(errors.values()), axis=0)))
     return found
 
 
-def point_errors(known, found, corner):
-    """For each of COSINES, root mean square image distance of the points seen at that angle or better, in % of the face's height.
+def point_errors(known: Reconstruction, found: Reconstruction, corner: tuple[int, int]) -> list[float]:
+    """For each of COSINES, the root mean square image distance of the points seen at that angle or better, up to the
+    next one, in % of the face's height.
 
     corner: left, top of the found reconstruction's photo in the known one's.
     """
@@ -103,11 +106,13 @@ def point_errors(known, found, corner):
     cosines = -(normals * normalised(known.mesh.vertices)).sum(1)
     cosines *= np.sign(np.median(cosines))
     steps = [*COSINES, -1.0]
-    bands = [distances[(cosines >= least) & (cosines < most)] for most, least in zip([2.0, *steps], steps, strict=False)]
+    bands = [
+        distances[(cosines >= least) & (cosines < most)] for most, least in zip([2.0, *steps], steps, strict=False)
+    ]
     return [np.sqrt(np.mean(band**2)) if len(band) else np.nan for band in bands[: len(COSINES)]]
 
 
-def _listed(errors):
+def _listed(errors: Sequence[float]) -> str:
     return ", ".join(f"{error:.1f} at cosines from {cosine}" for error, cosine in zip(errors, COSINES, strict=True))
 
 

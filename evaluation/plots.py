@@ -2,6 +2,8 @@
 
 import io
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import matplotlib
@@ -14,7 +16,7 @@ from matplotlib import pyplot, ticker
 from evaluation.measures import MEASURES
 from evaluation.methods import DEFECT_PREFIX
 from evaluation.reprojection import GREY, turned
-from evaluation.views import PHOTO
+from evaluation.views import PHOTO, Record, View
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float, read_photo
 from pipeline.runs.files import write_bytes, write_image
@@ -28,35 +30,37 @@ CROPPED = 0.07  # of a picture's side, at each of its borders
 INK, PAPER = (30, 30, 30), 255
 
 
-def write_yaw_plot(path, records, methods):
+def write_yaw_plot(path: Path, records: Sequence[Record], methods: Sequence[str]) -> None:
     """score_against_yaw.png: the mean over photos of main measures, one line per method."""
-    views = sorted({record.view for record in records if record.view != PHOTO}, key=_yaw)
+    angles = sorted({record.angle for record in records if record.angle != PHOTO}, key=_yaw)
     measures = [measure for measure in PLOTTED if any(measure in record.scores for record in records)]
-    if not views or not measures:
+    if not angles or not measures:
         return
     figure, axes = pyplot.subplots(2, 3, figsize=(15, 8.5), squeeze=False)
     for axis, measure in zip(axes.flat, measures, strict=False):
         for number, method in enumerate(methods):
-            values = [_mean(records, method, measure, lambda view, wanted=view: view == wanted) for view in views]
-            axis.plot([_yaw(view) for view in views], values, label=method, **_style(number))
+            values = [
+                _mean(records, method, measure, lambda angle, wanted=wanted: angle == wanted) for wanted in angles
+            ]
+            axis.plot([_yaw(angle) for angle in angles], values, label=method, **_style(number))
         if measure == "high_frequency_ratio":
             axis.axhline(1, color="0.6", linewidth=0.8)
         axis.set_title(_title(measure), fontsize=10)
         axis.set_xlabel("yaw of the picture (degrees)", fontsize=9)
-        axis.set_xticks([_yaw(view) for view in views])
+        axis.set_xticks([_yaw(angle) for angle in angles])
     _finish(figure, axes, len(measures), path)
 
 
-def write_seconds_plot(path, records, methods):
+def write_seconds_plot(path: Path, records: Sequence[Record], methods: Sequence[str]) -> None:
     """quality_against_seconds.png: means over the turned pictures, one point per method."""
-    timed = [method for method in methods if _mean(records, method, "seconds", lambda view: view != PHOTO) is not None]
+    timed = [method for method in methods if _mean(records, method, "seconds", _is_turned) is not None]
     measures = [measure for measure in QUALITIES if any(measure in record.scores for record in records)]
     if not timed or not measures:
         return
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.8), squeeze=False)
     for axis, measure in zip(axes.flat, measures, strict=False):
         for number, method in enumerate(timed):
-            seconds, value = (_mean(records, method, name, lambda view: view != PHOTO) for name in ("seconds", measure))
+            seconds, value = (_mean(records, method, name, _is_turned) for name in ("seconds", measure))
             if value is not None:
                 axis.plot([seconds], [value], label=method, **{**_style(number), "linestyle": "none"})
         axis.set_xscale("log")
@@ -68,18 +72,18 @@ def write_seconds_plot(path, records, methods):
     _finish(figure, axes, len(measures), path)
 
 
-def write_contact_sheet(path, tasks, methods):
+def write_contact_sheet(path: Path, views: Sequence[View], methods: Sequence[str]) -> None:
     """contact_sheet.png: for each photo its most turned pictures; of each the picture, the truth seen from the opposite
     side, and every method from there."""
     methods = [method for method in methods if not method.startswith(DEFECT_PREFIX)]
-    turned_tasks = defaultdict(list)
-    for task in tasks:
-        if task.yaw is not None and (task.place / "truth.png").is_file():
-            turned_tasks[task.photo].append(task)
+    by_photo = defaultdict(list)
+    for view in views:
+        if view.yaw is not None and (view.place / "truth.png").is_file():
+            by_photo[view.photo].append(view)
     rows = []
-    for photo_tasks in turned_tasks.values():
-        yaws = sorted(task.yaw for task in photo_tasks)
-        rows += [_row(task, methods) for task in photo_tasks if task.yaw in (yaws[0], yaws[-1])]
+    for of_photo in by_photo.values():
+        yaws = sorted(view.yaw for view in of_photo)
+        rows += [_row(view, methods) for view in of_photo if view.yaw in (yaws[0], yaws[-1])]
     if not rows:
         return
     names = ["picture", "truth, opposite side", *methods]
@@ -87,37 +91,39 @@ def write_contact_sheet(path, tasks, methods):
     write_image(path, np.concatenate([header, *rows]))
 
 
-def _row(task, methods):
-    picture = load_reconstruction(task.place / "picture")
-    view = turned(picture, -task.yaw, 2 * TILE)
-    size = task.scoring.size
-    lookup = build_lookup(view.mesh, view.camera, size, size, supersampling=2)
+def _row(view: View, methods: Sequence[str]) -> np.ndarray:
+    """A line of the contact sheet, uint8 [TILE, W, 3]."""
+    picture = load_reconstruction(view.place / "picture")
+    opposite = turned(picture, -view.yaw, 2 * TILE)
+    size = view.scoring.size
+    lookup = build_lookup(opposite.mesh, opposite.camera, size, size, supersampling=2)
     tiles = [_tile(as_float(picture.photo))]
     for name in ("truth", *methods):
-        path = task.place / f"{name}.png"
+        path = view.place / f"{name}.png"
         if path.is_file():
             colours = torch.from_numpy(lookup.matrix @ as_float(read_photo(path)).reshape(-1, 3))
             tiles.append(_tile(lookup.to_image(colours, GREY)[0].permute(1, 2, 0).numpy()))
         else:
             tiles.append(np.full((TILE, TILE, 3), 128, np.uint8))
     row = np.concatenate(tiles, axis=1)
-    cv2.putText(row, f"{task.photo} {task.view}", (6, TILE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
+    cv2.putText(row, view.name, (6, TILE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
     return row
 
 
-def _tile(image):
+def _tile(image: np.ndarray) -> np.ndarray:
+    """A picture [H, H, 3], 0..1, without its borders, as uint8 [TILE, TILE, 3]."""
     cut = round(CROPPED * image.shape[0])
     small = cv2.resize(image[cut:-cut, cut:-cut], (TILE, TILE), interpolation=cv2.INTER_AREA)
     return as_bytes(small)
 
 
-def _label(text):
+def _label(text: str) -> np.ndarray:
     label = np.full((HEADER, TILE, 3), PAPER, np.uint8)
     cv2.putText(label, text, (6, HEADER - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
     return label
 
 
-def _finish(figure, axes, used, path):
+def _finish(figure: pyplot.Figure, axes: np.ndarray, used: int, path: Path) -> None:
     for axis in axes.flat[used:]:
         axis.set_visible(False)
     for axis in axes.flat[:used]:
@@ -132,21 +138,27 @@ def _finish(figure, axes, used, path):
     write_bytes(path, data.getvalue())
 
 
-def _style(number):
+def _style(number: int) -> dict:
     # Methods often coincide: later markers are smaller and leave the earlier ones visible.
     look = {"color": f"C{number % 10}", "marker": "osv^DPX*"[number % 8], "linestyle": "-" if number < 10 else "--"}
     return {**look, "markersize": max(11 - number, 4), "fillstyle": "none"}
 
 
-def _title(measure):
-    better = {"higher": " (higher is better)", "lower": " (lower is better)", "": " (1 is right)"}[MEASURES[measure].better]
+def _title(measure: str) -> str:
+    better = {"higher": " (higher is better)", "lower": " (lower is better)", "": " (1 is right)"}[
+        MEASURES[measure].better
+    ]
     return MEASURES[measure].title + better
 
 
-def _yaw(view):
-    return float(view.removeprefix("yaw"))
+def _yaw(angle: str) -> float:
+    return float(angle.removeprefix("yaw"))
 
 
-def _mean(records, method, measure, is_wanted):
-    values = [r.scores[measure] for r in records if r.method == method and measure in r.scores and is_wanted(r.view)]
+def _is_turned(angle: str) -> bool:
+    return angle != PHOTO
+
+
+def _mean(records: Sequence[Record], method: str, measure: str, is_wanted: Callable[[str], bool]) -> float | None:
+    values = [r.scores[measure] for r in records if r.method == method and measure in r.scores and is_wanted(r.angle)]
     return float(np.mean(values)) if values else None
