@@ -5,7 +5,7 @@
     output_folder  OUT: whose it is
     reprojection   truth from a photo, and pictures of it with known geometry
     prepared       what all methods start from: unwrapped, fitted, completed
-    methods        what is compared: fills, completion, configs, the published choices, finished textures, planted defects
+    methods        what is compared: fills, completion, configs, published choices, finished textures, planted defects
     published      the published algorithm's choices
     defects        planted defects, which the scores have to see
     measures       scores of one texture

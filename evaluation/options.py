@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     add("--variant", metavar="'NAME key=value ...'", action="append", default=[],
         help="the first config with changes, under a name; repeatable")  # fmt: skip
     add("--textures", metavar="NAME=DIR", action="append", default=[],
-        help="finished textures: DIR/<photo>_yaw+45.png of OUT/views/<photo>/yaw+45/picture; DIR/<photo>.png")  # fmt: skip
+        help="finished textures: DIR/<photo>_yaw+45.png for OUT/views/<photo>/yaw+45/picture, <photo>.png")  # fmt: skip
     add("--truth", metavar="DIR", default="", help="complete UV textures, matched with the photos by file stem")
     add("--baselines", metavar="NAME,...", help=f"of {', '.join(DEFAULT_BASELINES)}; none with ''")
     add(

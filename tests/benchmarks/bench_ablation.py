@@ -120,14 +120,15 @@ def main(argv: list[str]) -> int:
 
 def table(summary: dict, variants: dict[str, str]) -> str:
     """Markdown: the default's means, then each variant's difference, bold where better and italic where worse."""
-    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
-    titles = [MEASURES[measure].title + arrows[MEASURES[measure].better] for measure in SHOWN]
-    lines = ["| variant | settings | " + " | ".join(titles) + " |", "|---" * (len(SHOWN) + 2) + "|"]
     means = summary["reprojection"]["means"]["default"]
-    lines.append("| default | | " + " | ".join(_number(measure, means[measure]["mean"]) for measure in SHOWN) + " |")
+    shown = [measure for measure in SHOWN if measure in means]  # small pictures have no coarse patches
+    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
+    titles = [MEASURES[measure].title + arrows[MEASURES[measure].better] for measure in shown]
+    lines = ["| variant | settings | " + " | ".join(titles) + " |", "|---" * (len(shown) + 2) + "|"]
+    lines.append("| default | | " + " | ".join(_number(measure, means[measure]["mean"]) for measure in shown) + " |")
     for name, changes in variants.items():
         found = summary["reprojection"]["differences"][name]
-        cells = [_change(measure, Estimate(**found[measure])) for measure in SHOWN]
+        cells = [_change(measure, Estimate(**found[measure])) for measure in shown]
         lines.append(f"| {name} | `{changes}` | " + " | ".join(cells) + " |")
     photos = means["unseen_psnr"]["count"]
     lines.append(
