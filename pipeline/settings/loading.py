@@ -1,73 +1,71 @@
-"""All settings of a run: typed, documented defaults, and the reading of YAML files and `key=value` overrides over them.
+"""Reading of settings: YAML files, and `key=value` overrides over them. The models of schema.py check the values.
 
-The defaults stand here and nowhere else. A YAML file in `configs/` holds only what differs from them. Every leaf of
-`Config` has a dotted key (`refine.iterations`); an unknown key, a wrong type or a value out of range is a `ConfigError`
-that names the key, what was given and what is allowed.
+A YAML file in `configs/` holds only what differs from the defaults. Each setting has a dotted key (`refine.iterations`). An
+unknown key, a wrong type or a value out of range is a `ConfigError` that names the key, what was given and what is allowed.
 """
 
-import dataclasses
 import difflib
 import hashlib
 import json
-import math
 import re
 import sys
-import types
-import typing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import accumulate
+from operator import attrgetter
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
+from style_transfer.settings import Settings
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
-
-# YAML 1.1 reads a number with an exponent but without a point or sign (1e-3) as text.
-_EXPONENT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load_config(path_or_name: str | Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
+def load_config(path_or_name: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """The defaults, changed by a YAML file, changed by `key=value` overrides, in this order.
 
-    path_or_name: a YAML file, or the name of one in `configs/` (`quick`); None is `default`. In it `base: NAME` takes over
+    path_or_name: a YAML file, or the name of one in `configs/` (`quick`); None is `default`. `base: NAME` in it reads
     another config first.
     overrides: texts such as `refine.iterations=80`, values as in YAML.
     Raises ConfigError.
     """
-    leaves = _leaves(Config)
-    values = _file_values(find_config(path_or_name), leaves)
+    values = _file_values(find_config(path_or_name))
     for override in overrides:
-        key, separator, text = override.partition("=")
-        key = key.strip()
+        key, separator, text = (part.strip() for part in override.partition("="))
         if not separator or not key:
             raise ConfigError(f"override {override!r} is not of the form key=value, for example texture_size=512")
         _require_known(key, "on the command line")
-        values[key] = _convert(key, _parse_text(text.strip(), leaves[key].type), leaves[key])
-    config = _build(Config, values)
-    validate(config)
-    return config
+        values[key] = _parse_text(text, _settings()[key])
+    tree = {}
+    for key, value in values.items():
+        group, _, name = key.rpartition(".")
+        (tree.setdefault(group, {}) if group else tree)[name] = value
+    try:
+        return Config(**tree)
+    except ValidationError as error:
+        raise ConfigError(_refusal(error, values)) from error
 
 
-def _file_values(path: Path, leaves: dict, heirs: tuple = ()) -> dict:
-    """{dotted key: value} of a YAML file, over those of the config it names as `base`."""
+def _file_values(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, object]:
+    """{dotted key: value} of a YAML file, over those of the config that it names as `base`."""
     tree = _read_yaml(path)
     base, values = tree.pop("base", None), {}
     if base is not None:
         if not isinstance(base, str) or path in heirs:
             raise ConfigError(f"base in {path} is {_shown(base)}, allowed is the name or file of a config that is not based on it")
-        values = _file_values(find_config(base), leaves, (*heirs, path))
-    for key, value in _flatten(tree, f"in {path}"):
-        values[key] = _convert(key, value, leaves[key])
-    return values
+        values = _file_values(find_config(base), (*heirs, path))
+    return values | dict(_flatten(tree, f"in {path}"))
 
 
 def find_config(path_or_name: str | Path | None) -> Path:
-    """The YAML file meant: an existing file, or a name in `configs/`. Raises ConfigError naming what there is."""
+    """The YAML file meant: an existing file, or a name in `configs/`. Raises ConfigError that lists the names."""
     text = str(path_or_name) if path_or_name is not None else "default"
     bare_name = Path(text).name == text and not text.endswith((".yaml", ".yml"))
     candidates = [CONFIG_FOLDER / f"{text}.yaml"] if bare_name else []
@@ -99,109 +97,62 @@ def list_configs() -> list[tuple[str, str]]:
     return found
 
 
-# ---- checking --------------------------------------------------------------------------------------------------------
-
-
-def validate(config: Config) -> None:
-    """Raises ConfigError where a value has the wrong type, is out of range, or contradicts another."""
-    for key, leaf in _leaves(Config).items():
-        _convert(key, _get(config, key), leaf)
-    for section in dataclasses.fields(Config):
-        check = getattr(getattr(config, section.name), "validate", None)
-        if check is None:
-            continue
-        try:
-            check()
-        except ValueError as error:
-            raise ConfigError(f"{section.name}.{error}") from error
-
-
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
 def to_yaml(config: Config) -> str:
     """The resolved config, every key, as YAML that `load_config` reads back to an equal config."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
 
 
 def describe() -> str:
-    """Every key with its default, allowed values and meaning, one line each, for --help."""
-    rows = [(f"{key}={_as_yaml(leaf.default)}", _help(leaf)) for key, leaf in _leaves(Config).items()]
+    """Every key with its default, meaning and allowed values, one line each, for --help."""
+    rows = [(f"{key}={_as_yaml(setting['default'])}", _help(setting)) for key, setting in _settings().items()]
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
 
 
 def fingerprint(config: Config) -> str:
     """sha256 (hex) of the settings that change results; the device and the number of threads do not."""
-    leaves = _leaves(Config)
-    values = {key: _get(config, key) for key in leaves if leaves[key].allowed.get("changes_results", True)}
+    keys = [key for key, setting in _settings().items() if setting.get("changes_results", True)]
+    values = {key: attrgetter(key)(config) for key in keys}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-# ---- the tree of settings --------------------------------------------------------------------------------------------
+# ---- keys ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Leaf:
-    """One setting: its type, default, and the metadata `style_transfer.settings.setting` gave it."""
-
-    type: object
-    default: object
-    allowed: typing.Mapping
-
-    @property
-    def types(self) -> tuple:
-        """The types a value, or a list's element, may have."""
-        if typing.get_origin(self.type) is list or isinstance(self.type, types.UnionType):
-            return typing.get_args(self.type)
-        return (self.type,)
-
-    @property
-    def is_list(self) -> bool:
-        return typing.get_origin(self.type) is list
-
-
-def _leaves(section: type, prefix: str = "") -> dict[str, _Leaf]:
-    """Every setting below a dataclass, by dotted key, in the order of the source."""
-    leaves = {}
-    hints = typing.get_type_hints(section)
-    for entry in dataclasses.fields(section):
-        key, kind = prefix + entry.name, hints[entry.name]
-        if dataclasses.is_dataclass(kind):
-            leaves.update(_leaves(kind, key + "."))
+@cache
+def _settings(model: type[Settings] = Config) -> dict[str, dict]:
+    """{dotted key: JSON schema} of every setting below a model, in the order of the source."""
+    found, properties = {}, model.model_json_schema()["properties"]
+    for name, entry in model.model_fields.items():
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, Settings):
+            found |= {f"{name}.{key}": setting for key, setting in _settings(entry.annotation).items()}
         else:
-            default = entry.default_factory() if entry.default is dataclasses.MISSING else entry.default
-            leaves[key] = _Leaf(kind, default, entry.metadata)
-    return leaves
+            found[name] = properties[name]
+    return found
 
 
+@cache
 def _groups() -> set[str]:
-    return {key.rpartition(".")[0] for key in _leaves(Config)} - {""}
+    return {key.rpartition(".")[0] for key in _settings()} - {""}
 
 
-def _build(section: type, values: dict, prefix: str = ""):
-    """A dataclass of the values given by dotted key, defaults elsewhere."""
-    hints = typing.get_type_hints(section)
-    arguments = {}
-    for entry in dataclasses.fields(section):
-        key = prefix + entry.name
-        if dataclasses.is_dataclass(hints[entry.name]):
-            arguments[entry.name] = _build(hints[entry.name], values, key + ".")
-        elif key in values:
-            arguments[entry.name] = values[key]
-    return section(**arguments)
-
-
-def _get(config: Config, key: str):
-    value = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+def _flatten(tree: dict, source: str, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of nested YAML; a group may be empty. Raises ConfigError for a key that is no setting."""
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if key in _groups() and (value is None or isinstance(value, dict)):
+            yield from _flatten(value or {}, source, key + ".")
+        else:
+            _require_known(key, source)
+            yield key, value
 
 
 def _require_known(key: str, source: str) -> None:
     """Raises ConfigError for a key that is no setting, with the key that was probably meant."""
-    known = list(_leaves(Config))
+    known = list(_settings())
     if key in known:
         return
     if key in _groups():
@@ -222,10 +173,10 @@ def _require_known(key: str, source: str) -> None:
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML would silently keep the last."""
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, where YAML keeps the last, and reads 1e-3 and 512.0 as YAML 1.2 does."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
             name = str(key.value)
@@ -234,10 +185,25 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             seen.add(name)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: yaml.Node) -> int | float:
+        """A whole number is an int however it is written; settings that are floats take it too."""
+        is_float = node.tag.endswith("float")
+        value = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise ValueError("a number has more than 308 digits")
+        return int(value) if is_float and value.is_integer() else value
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+# YAML 1.1 takes a number with an exponent but without a point or sign (1e-3) for text.
+_EXPONENT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_NUMBER, list("-+.0123456789"))
+
 
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"config {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -245,9 +211,9 @@ def _read_yaml(path: Path) -> dict:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it holds characters that are no text"
+        problem = getattr(error, "problem", None) or "it contains characters that YAML does not allow"
         raise ConfigError(f"config {path}{place} is not valid YAML: {problem}") from error
-    except (ValueError, RecursionError) as error:  # a date that is none, brackets within brackets
+    except (ValueError, RecursionError) as error:  # an impossible date, a number too large, deeply nested brackets
         raise ConfigError(f"config {path} is not valid YAML: {error}") from error
     if content is None:
         return {}
@@ -256,97 +222,63 @@ def _read_yaml(path: Path) -> dict:
     return content
 
 
-def _flatten(tree: dict, source: str, prefix: str = "") -> typing.Iterator[tuple[str, object]]:
-    """(dotted key, value) of nested YAML; a group may be empty. Raises ConfigError for what is no setting."""
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if key in _groups() and (value is None or isinstance(value, dict)):
-            yield from _flatten(value or {}, source, key + ".")
-        else:
-            _require_known(key, source)
-            yield key, value
-
-
-def _parse_text(text: str, kind: object):
+def _parse_text(text: str, setting: dict) -> object:
     """A value from the command line. Text settings take it as it is, so that a folder may be called 2024."""
-    if kind is str:
+    if setting.get("type") == "string" and "enum" not in setting:
         return text
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none, brackets within brackets
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):  # no YAML: text that the models refuse
         return text
 
 
-def _convert(key: str, value: object, leaf: _Leaf):
-    """`value` in the setting's type, or ConfigError naming key, given and allowed."""
-    if not leaf.is_list:
-        converted = _as_type(value, leaf.types)
-        fits = converted is not None and _within(converted, leaf.allowed)
-    else:
-        converted = [_as_type(item, leaf.types) for item in value] if isinstance(value, list | tuple) else [None]
-        fits = all(item is not None and _within(item, leaf.allowed) for item in converted)
-    if fits:
-        return converted
-    choices = leaf.allowed.get("choices", ())
-    nearest = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    hint = f"; did you mean {nearest[0]}?" if nearest else _nearest_number(converted, leaf)
-    raise ConfigError(f"{key}: got {_shown(value)}, allowed is {_allowed_text(leaf)}{hint}")
+# ---- messages --------------------------------------------------------------------------------------------------------
 
 
-def _nearest_number(converted: object, leaf: _Leaf) -> str:
-    """For a number beyond its limits: which is the nearest, where there is one."""
-    if leaf.is_list or not isinstance(converted, int | float):
-        return ""
-    limit = "maximum" if converted > leaf.allowed.get("maximum", math.inf) else "minimum"
-    return f"; the nearest is {leaf.allowed[limit]}" if limit in leaf.allowed else ""
-
-
-def _as_type(value: object, options: tuple):
-    """`value` as one of the types, or None. A bool is no number; 1e-3, which YAML reads as text, is one."""
-    if isinstance(value, bool):
-        return value if bool in options else None
-    if isinstance(value, str) and _EXPONENT_NUMBER.fullmatch(value) and (int in options or float in options):
-        value = float(value)
+def _refusal(error: ValidationError, values: dict[str, object]) -> str:
+    """The first value that was refused, in one line: key, given, allowed, nearest."""
+    errors = error.errors()
+    names = [str(name) for name in errors[0]["loc"]]
+    key = next((key for key in accumulate(names, "{}.{}".format) if key in _settings()), None)
+    if key is None:  # settings that contradict each other; the model's message begins with the last part of the key
+        return ".".join([*names, str(errors[0]["ctx"]["error"])])
+    value, setting = values[key], _settings()[key]
+    hint = ""
     if isinstance(value, str):
-        return value if str in options else None
-    if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:  # no NaN, no integer of 400 digits
-        return None
-    if float in options:
-        return float(value)
-    return int(value) if int in options and value == int(value) else None
+        choices = [choice for option in setting.get("anyOf", [setting]) for choice in option.get("enum", ())]
+        hint = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(value, choices, n=1))
+    elif isinstance(value, int | float):
+        limits = [limit for entry in errors for name, limit in entry.get("ctx", {}).items() if name in ("ge", "le")]
+        hint = "".join(f"; the nearest is {limit}" for limit in limits[:1])
+    return f"{key}: got {_shown(value)}, allowed is {_allowed(setting)}{hint}"
 
 
-def _within(value: object, allowed: typing.Mapping) -> bool:
-    if isinstance(value, str):
-        return value in allowed.get("choices", (value,))
-    return (
-        value >= allowed.get("minimum", value)
-        and value <= allowed.get("maximum", value)
-        and value > allowed.get("above", -math.inf)
-    )
+def _allowed(setting: dict) -> str:
+    """The values that a setting's JSON schema allows, in words."""
+    if "anyOf" in setting:
+        return " or ".join(_allowed(option) for option in setting["anyOf"])
+    if "enum" in setting:
+        return " or ".join(setting["enum"])
+    if setting["type"] == "array":
+        return f"a list, each {_allowed(setting['items'])}"
+    words = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "text"}[setting["type"]]
+    return f"{words} {_limits(setting)}".rstrip()
 
 
-_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+def _limits(setting: dict) -> str:
+    if "minimum" in setting and "maximum" in setting:
+        return f"from {setting['minimum']} to {setting['maximum']}"
+    names = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+    return " and ".join(f"{word} {setting[name]}" for name, word in names.items() if name in setting)
 
 
-def _allowed_text(leaf: _Leaf) -> str:
-    limits = [
-        f"{word} {leaf.allowed[key]}"
-        for key, word in (("minimum", "at least"), ("above", "above"), ("maximum", "at most"))
-        if key in leaf.allowed
-    ]
-    words = list(leaf.allowed.get("choices", ()))
-    for kind in leaf.types:
-        if kind in (int, float):
-            words.append(" ".join([_TYPE_WORDS[kind], " and ".join(limits)]).rstrip())
-        elif not words or kind is not str:
-            words.append(_TYPE_WORDS[kind])
-    return ("a list, each " if leaf.is_list else "") + " or ".join(words)
-
-
-def _help(leaf: _Leaf) -> str:
-    text, choices = leaf.allowed.get("help", ""), leaf.allowed.get("choices", ())
-    return text if all(choice in text for choice in choices) else f"{text} One of: {', '.join(choices)}."
+def _help(setting: dict) -> str:
+    """Meaning of a setting, with its limits and the choices that the meaning does not name."""
+    text, choices = setting["description"], setting.get("enum", ())
+    if not all(choice in text for choice in choices):
+        return f"{text} One of: {', '.join(choices)}."
+    limits = _limits(setting.get("items", setting))
+    return f"{text} ({limits})" if limits else text
 
 
 def _as_yaml(value: object) -> str:

@@ -1,214 +1,223 @@
-"""All settings of a run: typed, documented defaults. They stand here, in style_transfer/settings.py, and nowhere else."""
+"""All settings of a run: types, defaults, limits and meaning. They stand here, in style_transfer/settings.py, and nowhere else.
 
-from dataclasses import dataclass, field
+`changes_results: False` marks a setting that leaves the results alone; the fingerprint does not include it.
+"""
 
-from style_transfer.settings import RefineSettings, setting
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from style_transfer.settings import RefineSettings, Settings
+
+_SAME_RESULTS = {"changes_results": False}
 
 
-@dataclass(frozen=True)
-class DetectSettings:
+class DetectSettings(Settings):
     """Which faces of a photo are taken."""
 
-    points: str = setting(
+    points: Literal["auto", "mtcnn"] = Field(
         "auto",
-        "Where eyes, nose and mouth corners come from. auto: from detections/<stem>.txt beside the photos where there is "
-        "such a file (five lines 'x y', px), else from MTCNN. mtcnn: always.",
-        choices=("auto", "mtcnn"),
+        description="Source of the eyes, nose and mouth corners. auto: detections/<stem>.txt beside the photos if there is "
+        "one (five lines 'x y', px), else MTCNN. mtcnn: always MTCNN.",
     )
-    face: int | str = setting(
-        "largest",
-        "Which face: largest, all, or a number: 0 is the largest, 1 the next.",
-        choices=("largest", "all"),
-        minimum=0,
+    face: Literal["largest", "all"] | Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        "largest", description="Which face: largest, all, or a number: 0 is the largest, 1 the next."
     )
-    minimum_confidence: float = setting(
-        0.9, "Detections of lower confidence are dropped.", minimum=0.0, maximum=1.0
-    )
-    minimum_size: float = setting(40.0, "Smallest face in pixels; MTCNN finds few below 40.", minimum=8.0)
-    try_turned: bool = setting(True, "Where no face is found, try the photo turned by 90, 180 and 270 degrees.")
+    minimum_confidence: float = Field(0.9, ge=0, le=1, description="Detections of lower confidence are dropped.")
+    minimum_size: float = Field(40.0, ge=8, description="Smallest face in pixels; MTCNN finds few below 40.")
+    try_turned: bool = Field(True, description="If no face is found, try the photo turned by 90, 180 and 270 degrees.")
 
 
-@dataclass(frozen=True)
-class ReconstructSettings:
+class ReconstructSettings(Settings):
     """Mesh and camera from a detected face."""
 
-    system: str = setting(
+    system: Literal["face_mesh", "deep3dfacerecon"] = Field(
         "face_mesh",
-        "face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for non-commercial research; its "
-        "weights and the Basel Face Model have to be obtained (python -m external.assets doctor).",
-        choices=("face_mesh", "deep3dfacerecon"),
+        description="face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for non-commercial "
+        "research; you obtain its weights and the Basel Face Model (python -m external.assets doctor says how).",
     )
-    model_colours: bool = setting(
-        False, "Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper."
+    model_colours: bool = Field(
+        False,
+        description="Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper.",
     )
-    crop_margin: float = setting(
-        0.6, "face_mesh: border around the detected box, as a share of its longer side.", minimum=0.0, maximum=3.0
+    crop_margin: float = Field(
+        0.6, ge=0, le=3, description="face_mesh: border around the detected box, as a share of its longer side."
     )
-    subdivisions: int = setting(
-        2, "face_mesh: how often every triangle of the template is split in four.", minimum=0, maximum=4
+    subdivisions: int = Field(
+        2, ge=0, le=4, description="face_mesh: how often each triangle of the template is split in four."
     )
 
-    def validate(self) -> None:
-        """Raises ValueError where two settings contradict each other."""
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Raises ValueError where settings contradict each other."""
         if self.model_colours and self.system != "deep3dfacerecon":
             raise ValueError(
                 f"model_colours: got true with system: {self.system}, which has no colours; allowed with deep3dfacerecon"
             )
+        return self
 
 
-@dataclass(frozen=True)
-class UnwrapSettings:
+class UnwrapSettings(Settings):
     """From photo to sampled texture and visibility (I_S)."""
 
-    full_cosine: float = setting(
-        0.45, "Surface seen at this cosine of the viewing angle or more counts fully.", minimum=0.0, maximum=1.0
+    full_cosine: float = Field(
+        0.45, ge=0, le=1, description="Surface seen at this cosine of the viewing angle or more counts fully."
     )
-    zero_cosine: float = setting(
-        0.25, "Surface seen at this cosine of the viewing angle or less counts as unseen.", minimum=0.0, maximum=1.0
+    zero_cosine: float = Field(
+        0.25, ge=0, le=1, description="Surface seen at this cosine of the viewing angle or less counts as unseen."
     )
-    erosion: float = setting(
-        2.0, "Texels taken off the rim of what is seen, in a 1024 texture.", minimum=0.0, maximum=64.0
+    erosion: float = Field(
+        2.0, ge=0, le=64, description="Width of the rim that is removed from the seen region, in texels of a 1024 texture."
     )
-    exclude_hair: bool = setting(True, "Hair and background over the face count as unseen.")
-    fit_iterations: int = setting(
+    exclude_hair: bool = Field(True, description="Hair and background over the face count as unseen.")
+    fit_iterations: int = Field(
         30,
-        "Steps of the rendering loss that make the sampled texture as sharp as the photo before anything is completed from "
-        "it. The paper: 0.",
-        minimum=0,
+        ge=0,
+        le=1_000_000,
+        description="Steps of the rendering loss that make the sampled texture as sharp as the photo before the completion. "
+        "The paper: 0.",
     )
 
-    def validate(self) -> None:
-        """Raises ValueError where two settings contradict each other."""
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Raises ValueError where settings contradict each other."""
         if self.zero_cosine >= self.full_cosine:
             raise ValueError(
                 f"zero_cosine: got {self.zero_cosine}, allowed is less than full_cosine ({self.full_cosine})"
             )
+        return self
 
 
-@dataclass(frozen=True)
-class CompletionSettings:
+class CompletionSettings(Settings):
     """How unseen texels get their first colours (I_C)."""
 
-    method: str = setting(
+    method: Literal["symmetric", "smooth"] = Field(
         "symmetric",
-        "Unseen texels are filled from the other half of the face (symmetric) or from their surroundings (smooth).",
-        choices=("symmetric", "smooth"),
+        description="Source of unseen texels: the other half of the face (symmetric) or their surroundings (smooth).",
     )
-    relight: bool = setting(True, "Move mirrored colours by the difference in light between the two halves.")
-    light_spread: float = setting(
+    relight: bool = Field(True, description="Correct mirrored colours by the difference in light between the two halves.")
+    light_spread: float = Field(
         0.2,
-        "How much light is expected to differ between the halves: standard deviation of each odd spherical harmonic of its "
-        "log brightness. Less trusts a photo's shading less.",
-        minimum=0.001,
-        maximum=10.0,
+        ge=0.001,
+        le=10,
+        description="Expected difference in light between the halves: standard deviation of each odd spherical harmonic of the "
+        "log brightness. Lower values trust the photo's shading less.",
     )
-    border_decay: float = setting(
-        40.0, "Texels of a 512 texture over which a step at the border fades to 1/e.", minimum=1.0, maximum=512.0
+    border_decay: float = Field(
+        40.0, ge=1, le=512, description="Texels of a 512 texture over which a step at the border fades to 1/e."
     )
 
 
-@dataclass(frozen=True)
-class RenderSettings:
+class RenderSettings(Settings):
     """The rendering that is compared with the photo."""
 
-    maximum_size: int = setting(
-        1536, "Longest side in pixels of the rendering loss; larger crops are reduced for it.", minimum=64, maximum=8192
+    maximum_size: int = Field(
+        1536, ge=64, le=8192, description="Longest side of the rendering loss in pixels; larger crops are scaled down."
     )
-    silhouette_erosion: float = setting(
+    silhouette_erosion: float = Field(
         0.005,
-        "How far the rendering loss stays inside the silhouette, as a share of the longest side.",
-        minimum=0.0,
-        maximum=0.2,
+        ge=0,
+        le=0.2,
+        description="Distance of the rendering loss from the silhouette, as a share of the longest side.",
     )
-    mean_over: str = setting(
+    mean_over: Literal["covered", "photo"] = Field(
         "covered",
-        "Pixels that the rendering loss is the mean over: those that the mesh covers (covered), so that its weight does not "
-        "depend on the crop, or all of the photo (photo), as published: there about half are covered.",
-        choices=("covered", "photo"),
+        description="Pixels that the rendering loss averages over. covered: those that the mesh covers, so that its weight "
+        "does not depend on the crop. photo: the whole crop, as published; there the mesh covers about half.",
     )
 
 
-@dataclass(frozen=True)
-class LimitSettings:
-    """What a file from elsewhere may ask for. Larger ones are refused before they take memory; raise it for your own."""
+class LimitSettings(Settings):
+    """Size limits of input files. Larger files are refused before they take memory; raise a limit for your own files."""
 
-    photo_megapixels: float = setting(
-        200.0, "Largest photo or content image, in millions of pixels.", above=0.0, maximum=2000.0, changes_results=False
+    photo_megapixels: float = Field(
+        200.0,
+        gt=0,
+        le=2000,
+        description="Largest photo or content image, in millions of pixels.",
+        json_schema_extra=_SAME_RESULTS,
     )
-    photo_megabytes: float = setting(
-        500.0, "Largest file of a photo or content image.", above=0.0, maximum=1e5, changes_results=False
+    photo_megabytes: float = Field(
+        500.0,
+        gt=0,
+        le=100_000,
+        description="Largest file of a photo or content image.",
+        json_schema_extra=_SAME_RESULTS,
     )
-    mesh_megabytes: float = setting(
-        200.0, "Largest mesh.obj; two million triangles or so.", above=0.0, maximum=1e5, changes_results=False
+    mesh_megabytes: float = Field(
+        200.0,
+        gt=0,
+        le=100_000,
+        description="Largest mesh.obj; 200 is about two million triangles.",
+        json_schema_extra=_SAME_RESULTS,
     )
 
 
-@dataclass(frozen=True)
-class OutputSettings:
+class OutputSettings(Settings):
     """What is written."""
 
-    preview_size: int = setting(512, "Height in pixels of each picture in preview.png.", minimum=64, maximum=4096)
+    preview_size: int = Field(512, ge=64, le=4096, description="Height in pixels of each picture in preview.png.")
 
 
-@dataclass(frozen=True)
-class LogSettings:
+class LogSettings(Settings):
     """What is written for watching a run."""
 
-    tensorboard: bool = setting(
+    tensorboard: bool = Field(
         False,
-        "Losses and textures for TensorBoard in OUT/<photo>/tensorboard; photos that are finished already are left as they are.",
-        changes_results=False,
+        description="Write losses and textures for TensorBoard to OUT/<photo>/tensorboard. Photos that are already finished "
+        "are not done again for it.",
+        json_schema_extra=_SAME_RESULTS,
     )
 
 
-@dataclass(frozen=True)
-class Config:
-    """Everything a run can be told. `load_config` is the way to make one; `Config()` holds the defaults."""
+class Config(Settings):
+    """All settings of a run. `load_config` makes one; `Config()` holds the defaults."""
 
-    seed: int = setting(0, "Seed of every random choice; same seed, same bytes on a CPU.", minimum=0, maximum=2**63 - 1)
-    texture_size: int = setting(1024, "Height and width of the texture in texels.", minimum=64, maximum=8192)
-    device: str = setting(
-        "auto", "auto takes a CUDA GPU when there is one.", choices=("auto", "cpu", "cuda"), changes_results=False
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="Seed of every random choice; same seed, same bytes on a CPU."
     )
-    renderer: str = setting(
+    texture_size: int = Field(1024, ge=64, le=8192, description="Height and width of the texture in texels.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a CUDA GPU if there is one, else cpu.", json_schema_extra=_SAME_RESULTS
+    )
+    renderer: Literal["auto", "cpu", "nvdiffrast"] = Field(
         "auto",
-        "What rasterises: cpu, or nvdiffrast on an NVIDIA GPU (installed by hand, for non-commercial use). auto takes "
-        "nvdiffrast where it and a GPU are there.",
-        choices=("auto", "cpu", "nvdiffrast"),
+        description="Rasteriser: cpu, or nvdiffrast on an NVIDIA GPU (you install it, for non-commercial use). auto: "
+        "nvdiffrast if it and a GPU are present, else cpu.",
     )
-    assets: str = setting(
+    assets: str = Field(
         "data",
-        "Folder of what you obtained yourself: networks, face models. A relative one is below FaceRefiner's own folder.",
-        changes_results=False,
+        description="Folder of the networks and face models that you obtained. A relative path starts at FaceRefiner's folder.",
+        json_schema_extra=_SAME_RESULTS,
     )
-    jobs: int = setting(
+    jobs: int = Field(
         0,
-        "Photos refined at once, each by a process of its own. 0: as many as there are processors and memory for, on a GPU "
+        ge=0,
+        le=1024,
+        description="Photos refined at once, each by its own process. 0: as many as processors and memory allow, on a GPU "
         "one. The results are the same.",
-        minimum=0,
-        maximum=1024,
-        changes_results=False,
+        json_schema_extra=_SAME_RESULTS,
     )
-    threads: int = setting(
+    threads: int = Field(
         0,
-        "CPU threads of each process, 2 at least: with a single one the last bits of results would differ. 0: the "
+        ge=0,
+        le=1024,
+        description="CPU threads of each process, at least 2: a single thread would change the last bits of results. 0: the "
         "processors, divided by the jobs.",
-        minimum=0,
-        maximum=1024,
-        changes_results=False,
+        json_schema_extra=_SAME_RESULTS,
     )
-    content: str = setting(
-        "", "Initial texture made elsewhere: an image, or a folder of images matched with the photos by file stem."
+    content: str = Field(
+        "", description="Initial texture from elsewhere: an image, or a folder of images matched with the photos by file stem."
     )
-    detect: DetectSettings = field(default_factory=DetectSettings)
-    reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
-    unwrap: UnwrapSettings = field(default_factory=UnwrapSettings)
-    completion: CompletionSettings = field(default_factory=CompletionSettings)
-    refine: RefineSettings = field(default_factory=RefineSettings)
-    render: RenderSettings = field(default_factory=RenderSettings)
-    output: OutputSettings = field(default_factory=OutputSettings)
-    log: LogSettings = field(default_factory=LogSettings)
-    limits: LimitSettings = field(default_factory=LimitSettings)
+    detect: DetectSettings = DetectSettings()
+    reconstruct: ReconstructSettings = ReconstructSettings()
+    unwrap: UnwrapSettings = UnwrapSettings()
+    completion: CompletionSettings = CompletionSettings()
+    refine: RefineSettings = RefineSettings()
+    render: RenderSettings = RenderSettings()
+    output: OutputSettings = OutputSettings()
+    log: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
 
     @property
     def reconstruction_needs(self) -> list[str]:
