@@ -1,7 +1,7 @@
 """What is compared: each method makes a texture from one reconstruction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -65,11 +65,11 @@ def defect_methods(config: Config) -> list[Method]:
 
 
 def _unfitted(config: Config) -> Config:
-    return replace(config, unwrap=replace(config.unwrap, fit_iterations=0))
+    return config.changed(unwrap=config.unwrap.changed(fit_iterations=0))
 
 
 def _with_features(kind: str, config: Config) -> Config:
-    return replace(config, refine=replace(config.refine, features=kind))
+    return config.changed(refine=config.refine.changed(features=kind, content_noise=False))
 
 
 def features_of(config: Config) -> Features:

@@ -5,7 +5,7 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.runs.machine import processors
@@ -99,7 +99,7 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
         raise ConfigError(f"--size is {size}, allowed is 64 to 8192")
     configs = _configs(given.config or ["default"], given.variant, overrides)
     if not given.own_size:
-        configs = {name: replace(config, texture_size=size) for name, config in configs.items()}
+        configs = {name: config.changed(texture_size=size) for name, config in configs.items()}
     baselines = _baselines(given.baselines, QUICK_BASELINES if given.quick else DEFAULT_BASELINES)
     textures = _textures(given.textures)
     if given.defects and "completion" not in baselines:

@@ -9,7 +9,6 @@ Two things are not as published: 30 steps per transfer and scale instead of 150,
 `style_transfer.refine.refine_texture` lists.
 """
 
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,11 +39,11 @@ def published_config(config: Config) -> Config:
     """The config with the published settings of rendering and refinement, which configs/facerefiner.yaml holds, but
     with fewer steps, the texture stored in 8 bits after each transfer, and the config's own features."""
     paper = load_config("facerefiner")
-    refine = replace(
-        paper.refine, features=config.refine.features, vgg16_weights=config.refine.vgg16_weights, iterations=STEPS,
+    refine = paper.refine.changed(
+        features=config.refine.features, vgg16_weights=config.refine.vgg16_weights, iterations=STEPS,
         stretch_between_transfers=True,
     )  # fmt: skip
-    return replace(config, render=paper.render, refine=refine)
+    return config.changed(render=paper.render, refine=refine)
 
 
 def published_texture(

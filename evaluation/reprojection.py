@@ -70,7 +70,7 @@ def yaw_of(reconstruction: Reconstruction) -> float:
 def standard(size: int) -> Config:
     """The default config at a texture size, rendered on the CPU: what decides on truth and regions, whatever the
     config of a method is."""
-    return replace(Config(), texture_size=size, renderer="cpu")
+    return Config().changed(texture_size=size, renderer="cpu")
 
 
 def make_truth(reconstruction: Reconstruction, size: int) -> Truth:

@@ -82,7 +82,6 @@ def refine_texture(
         ValueError: inputs or settings that do not fit, or no seen texel to take style from.
         FloatingPointError: the optimisation diverged.
     """
-    settings.validate()
     _check_inputs(content, style, seen, mask, settings, features)
     height, width = content.shape[2:]
     islands = mask

@@ -159,7 +159,7 @@ def test_vertex_colours_by_hand():
 
 
 def test_baselines_are_of_the_plain_sampled_texture_and_published_has_features():
-    config = replace(standard(64), device="cpu")
+    config = standard(64).changed(device="cpu")
     found = {
         method.name: method.config
         for method in baseline_methods(["completion", "completion_rendering", "published"], config)
@@ -227,7 +227,7 @@ def test_the_renderer_is_the_config_s(picture, monkeypatch):
     )
     monkeypatch.setattr("evaluation.prepared.PhotoComparison", comparison)
     monkeypatch.setattr("evaluation.prepared.choose_renderer", lambda setting, device: SimpleNamespace(kind=setting))
-    prepare(picture, replace(standard(64), renderer="nvdiffrast"))
+    prepare(picture, standard(64).changed(renderer="nvdiffrast"))
     assert used == ["nvdiffrast"]
 
 
@@ -272,7 +272,7 @@ def test_a_variant_has_its_own_fit(ann, change, monkeypatch):
 def test_methods_of_equal_config_share_a_preparation(ann, monkeypatch):
     configs = []
     monkeypatch.setattr(views, "prepare", lambda *given: configs.append(given[1]) or prepare(*given))
-    config = replace(standard(64), device="cpu")
+    config = standard(64).changed(device="cpu")
     assert run_view(ann("out", baseline_methods(["nearest_fill", "mirror_fill", "completion"], config)))[1] == 0
     assert len(configs) == 1
 
@@ -286,7 +286,7 @@ def test_other_weights_are_other_scores(ann, tmp_path, monkeypatch):
     monkeypatch.setattr(views.perceptual, "distance", lambda *_: 0.5)
     view = ann(
         "out",
-        baseline_methods(["mirror_fill"], replace(standard(64), device="cpu")),
+        baseline_methods(["mirror_fill"], standard(64).changed(device="cpu")),
         **{n: str(p) for n, p in files.items()},
     )
     record, texture = view.place / "mirror_fill.json", view.place / "mirror_fill.png"
@@ -310,7 +310,7 @@ def test_weights_are_hashed_once(tmp_path, monkeypatch):
 
 def test_a_failure_is_reported_and_the_other_methods_go_on(ann, monkeypatch, capsys):
     """A bug in one method is not the end of the run; what would fail all of them is."""
-    methods = baseline_methods(["mirror_fill", "completion"], replace(standard(64), device="cpu"))
+    methods = baseline_methods(["mirror_fill", "completion"], standard(64).changed(device="cpu"))
     monkeypatch.setitem(FILL, "mirror_fill", lambda sampled: sampled.nonsense)
     view = ann("out", methods)
     line, problems = run_view(view)

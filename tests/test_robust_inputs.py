@@ -348,10 +348,10 @@ def is_one_line(text, words):
     ("arguments", "words"),
     [
         (["refine.iteratons=3"], "did you mean refine.iterations?"),
-        (["texture_size=big"], "texture_size: got 'big', allowed is a whole number at least 64 and at most 8192"),
+        (["texture_size=big"], "texture_size: got 'big', allowed is a whole number from 64 to 8192"),
         (["texture_size=10000"], "the nearest is 8192"),
         (["texture_size=!!timestamp 2024-99-99"], "texture_size: got"),
-        (["jobs=-1"], "jobs: got -1, allowed is a whole number at least 0"),
+        (["jobs=-1"], "jobs: got -1, allowed is a whole number from 0 to 1024; the nearest is 0"),
         (["nowhere.jpg"], "nowhere.jpg does not exist"),
         (["a_pipe.jpg"], "a_pipe.jpg is neither a file nor a folder"),
         (["empty_folder"], "holds no photos"),

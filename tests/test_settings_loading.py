@@ -1,15 +1,15 @@
 """Defaults, YAML files, overrides, and what is said about those that cannot be used."""
 
-import dataclasses
+import pickle
 import re
 
 import pytest
-import torch
+from pydantic import ValidationError
 
-from pipeline import choices
-from pipeline import config as config_module
+from pipeline.settings.command_line import parse
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.loading import (
+    CONFIG_FOLDER,
     config_name,
     describe,
     find_config,
@@ -17,10 +17,8 @@ from pipeline.settings.loading import (
     list_configs,
     load_config,
     to_yaml,
-    validate,
 )
-from pipeline.settings.schema import Config
-from renderer import nvdiffrast_backend
+from pipeline.settings.schema import Config, UnwrapSettings
 
 
 def refusal(call, *arguments) -> str:
@@ -42,10 +40,27 @@ def yaml_file(tmp_path):
 
 
 def test_defaults_are_allowed_and_documented():
-    validate(Config())
+    assert Config.model_validate(Config().model_dump()) == Config()
     lines = describe().splitlines()
     assert len(lines) == len({line.split("=")[0] for line in lines}) > 30
     assert all(re.fullmatch(r"  [a-z0-9_.]+=\S.*  \S.+", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"texture_size=1024 +Height and width of the texture in texels\. \(from 64 to 8192\)",
+        r"limits\.mesh_megabytes=200\.0 +Largest .* \(above 0 and at most 100000\)",
+        r"refine\.scales=\[0\.5, 1\.0\] +Working sizes.* \(above 0 and at most 1\)",
+        r"device=auto .*One of: auto, cpu, cuda\.",
+        r"content='' +Initial texture from elsewhere.*",
+    ],
+)
+def test_help_names_default_meaning_and_limits(line, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(["--help"], "Textures from photos.")
+    assert left.value.code == 0
+    assert any(re.fullmatch("  " + line, printed) for printed in capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.parametrize("name", [name for name, _ in list_configs()])
@@ -77,10 +92,10 @@ def test_the_published_experiments_differ_in_what_they_start_from():
     assert figure7.reconstruct.model_colours and not figure8.reconstruct.model_colours
     assert figure7.content == "" and figure8.content == "data/ostec"
     for figure in (figure7, figure8):
-        assert dataclasses.replace(figure, reconstruct=base.reconstruct, content="") == base
+        assert figure.changed(reconstruct=base.reconstruct, content="") == base
 
 
-@pytest.mark.parametrize("path", sorted(config_module.CONFIG_FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_override_has_its_reason(path):
     """A comment stands above each line of settings, or above the lines right before it."""
     explained = False
@@ -113,15 +128,16 @@ def test_group_without_keys_changes_nothing(yaml_file):
     assert load_config(yaml_file("")) == Config()
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1E-3", "0.001", ".001", "1.0e-3"])
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "0.001", ".001", "1.0e-3", "+1e-3", "10e-4"])
 def test_numbers_with_an_exponent_are_numbers(text, yaml_file):
     assert load_config(None, [f"refine.learning_rate={text}"]).refine.learning_rate == 1e-3
     assert load_config(yaml_file(f"refine:\n  learning_rate: {text}\n")).refine.learning_rate == 1e-3
 
 
 def test_types_of_what_is_loaded():
-    config = load_config(None, ["texture_size=1e3", "unwrap.erosion=3", "detect.face=2"])
+    config = load_config(None, ["texture_size=1e3", "output.preview_size=512.0", "unwrap.erosion=3", "detect.face=2"])
     assert config.texture_size == 1000 and isinstance(config.texture_size, int)
+    assert config.output.preview_size == 512 and isinstance(config.output.preview_size, int)
     assert isinstance(config.unwrap.erosion, float)
     assert config.detect.face == 2 and isinstance(config.detect.face, int)
 
@@ -134,7 +150,18 @@ def test_types_of_what_is_loaded():
         ("txture_size=3", "did you mean texture_size?"),
         ("qwertzuiop=1", "--help lists all keys"),
         ("refine=3", "is a group of settings"),
-        ("texture_size=12", "texture_size: got 12, allowed is a whole number at least 64 and at most 8192"),
+        ("texture_size=12", "texture_size: got 12, allowed is a whole number from 64 to 8192; the nearest is 64"),
+        ("texture_size=9e9", "texture_size: got 9000000000, allowed is a whole number from 64 to 8192; the nearest is 8192"),
+        ("completion.ridge=0.1", "completion.ridge on the command line; did you mean completion.relight?"),
+        ("texture_size.x=3", "did you mean texture_size?"),
+        ("texture_size='512'", "texture_size: got '512'"),
+        ("refine.learning_rate='1'", "refine.learning_rate: got '1', allowed is a number above 0"),
+        ("refine.learning_rate=true", "refine.learning_rate: got true"),
+        (f"refine.learning_rate={'1' * 400}", "refine.learning_rate: got '1111"),
+        (f"refine.iterations={'1' * 400}", "refine.iterations: got '1111"),
+        (f"refine.iterations=0x{'f' * 9000}", "refine.iterations: got '0xff"),
+        ("refine.learning_rate=1e999", "refine.learning_rate: got .inf"),
+        ("texture_size=[[[", "texture_size: got '[[['"),
         ("texture_size=true", "texture_size: got true"),
         ("texture_size=512.5", "texture_size: got 512.5"),
         ("texture_size=big", "texture_size: got 'big'"),
@@ -145,8 +172,12 @@ def test_types_of_what_is_loaded():
         ("refine.features=vgg", "allowed is auto or vgg16 or patches or none; did you mean vgg16?"),
         ("refine.scales=1", "refine.scales: got 1, allowed is a list"),
         ("refine.scales=[a]", "refine.scales: got [a], allowed is a list, each a number"),
-        ("refine.scales=[2]", "refine.scales: got [2.0], allowed is"),
-        ("detect.face=-1", "detect.face: got -1, allowed is largest or all or a whole number at least 0"),
+        ("refine.scales=[2]", "refine.scales: got [2], allowed is a list, each a number above 0 and at most 1"),
+        ("refine.scales=[0.5, true]", "refine.scales: got [0.5, true], allowed is"),
+        ("refine.scales=[]", "refine.scales: got [], allowed is"),
+        ("refine.scales=[1, 0.5]", "refine.scales: got [1.0, 0.5], allowed is coarse to fine: [0.5, 1.0]"),
+        ("refine.optimiser=sgd", "refine.optimiser: got sgd with parameters: texels"),
+        ("detect.face=-1", "detect.face: got -1, allowed is largest or all or a whole number from 0"),
         ("detect.try_turned=1", "detect.try_turned: got 1, allowed is true or false"),
         ("unwrap.zero_cosine=.9", "unwrap.zero_cosine: got 0.9, allowed is less than full_cosine (0.45)"),
         ("reconstruct.model_colours=true", "reconstruct.model_colours: got true with system: face_mesh"),
@@ -195,7 +226,7 @@ def test_config_that_is_not_there_names_those_that_are():
 
 def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert find_config("quick") == find_config("configs/quick.yaml") == config_module.CONFIG_FOLDER / "quick.yaml"
+    assert find_config("quick") == find_config("configs/quick.yaml") == CONFIG_FOLDER / "quick.yaml"
 
 
 @pytest.mark.parametrize(
@@ -219,56 +250,34 @@ def test_fingerprint_follows_what_changes_results():
     assert fingerprint(load_config(None, ["unwrap.erosion=2"])) == base
 
 
-def test_validate_sees_what_was_built_by_hand():
-    assert "seed: got true" in refusal(validate, dataclasses.replace(Config(), seed=True))
-    wrong = dataclasses.replace(Config(), unwrap=config_module.UnwrapSettings(full_cosine=0.1))
-    assert "unwrap.zero_cosine" in refusal(validate, wrong)
-
-
-# ---- what the settings stand for on this machine ---------------------------------------------------------------------
-
-
-def chosen_renderer(setting, device, installed, monkeypatch):
-    def load():
-        if not installed:
-            raise nvdiffrast_backend.RendererUnavailable("renderer nvdiffrast is not installed: pip install ...")
-
-    monkeypatch.setattr(nvdiffrast_backend, "load", load)
-    return choices.choose_renderer(setting, torch.device(device))
-
-
 @pytest.mark.parametrize(
-    ("setting", "device", "installed", "kind"),
+    ("model", "given", "key"),
     [
-        ("auto", "cpu", True, "cpu"), ("auto", "cuda", False, "cpu"), ("auto", "cuda", True, "nvdiffrast"),
-        ("cpu", "cuda", True, "cpu"), ("nvdiffrast", "cuda", True, "nvdiffrast"),
+        (Config, {"seed": True}, "seed"),
+        (Config, {"texture_size": 512.5}, "texture_size"),
+        (Config, {"texture_size": "512"}, "texture_size"),
+        (Config, {"colour": 1}, "colour"),
+        (UnwrapSettings, {"full_cosine": 0.1}, "zero_cosine: got 0.25"),
+        (UnwrapSettings, {"erosion": float("nan")}, "erosion"),
+        (UnwrapSettings, {"fit_iterations": 10**400}, "fit_iterations"),
     ],
-)  # fmt: skip
-def test_renderer(setting, device, installed, kind, monkeypatch):
-    chosen = chosen_renderer(setting, device, installed, monkeypatch)
-    assert chosen.kind == kind and kind in chosen.why and ("auto" in chosen.why) == (setting == "auto")
-    assert [entry["non_commercial"] for entry in chosen.assets] == [True] * (kind == "nvdiffrast")
+    ids=str,
+)
+def test_settings_made_by_hand_are_checked(model, given, key):
+    for make in (model, model().changed):
+        with pytest.raises(ValidationError, match=key):
+            make(**given)
 
 
-def test_an_explicit_renderer_never_falls_back(monkeypatch):
-    assert "pip install" in refusal(chosen_renderer, "nvdiffrast", "cuda", False, monkeypatch)
-
-
-def test_vgg16_weights_are_the_given_ones_or_those_in_the_assets_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    settings = load_config("facerefiner").refine
-    message = refusal(choices.choose_features, settings, torch.device("cpu"), str(tmp_path))
-    assert str(tmp_path / "vgg16-397923af.pth") in message and "assets fetch vgg16" in message
-    (tmp_path / "vgg16-397923af.pth").write_bytes(b"1")
-    chosen = choices.choose_features(settings, torch.device("cpu"), str(tmp_path))
-    assert chosen.kind == "vgg16" and chosen.assets[0]["used_by"] == "vgg16"
-    assert choices.vgg16_path("mine.pth", tmp_path).name == "mine.pth"
-
-
-def test_noise_on_layers_that_are_not_there_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    settings = load_config(None, ["refine.content_noise=true", "refine.features=auto"]).refine
-    assert "content_noise" in refusal(choices.choose_features, settings, torch.device("cpu"), str(tmp_path))
+def test_settings_cannot_be_set_and_travel_to_other_processes():
+    config = load_config("facerefiner", ["refine.scales=[0.25, 1]"])
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3
+    assert pickle.loads(pickle.dumps(config)) == config
+    changed = config.changed(refine=config.refine.changed(transfers=2))
+    assert (changed.refine.transfers, config.refine.transfers) == (2, 5)
+    assert changed.refine.scales == [0.25, 1.0] and changed.unwrap == config.unwrap
+    assert repr(changed.unwrap) == repr(config.unwrap) and repr(changed.refine) != repr(config.refine)
 
 
 def test_a_config_can_be_based_on_another(tmp_path):
@@ -283,3 +292,28 @@ def test_a_base_that_cannot_be_is_refused(tmp_path, text, said):
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("{me}", str(path)))
     assert said in refusal(load_config, path)
+
+
+def test_the_command_line_takes_settings_and_photos_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    given = parse(["a=b", "seed=7", "me.jpg", "-c", "quick", "--dry-run"], "Textures from photos.")
+    assert given.photos == ["a=b", "me.jpg"] and given.config == load_config("quick", ["seed=7"]) and given.dry_run
+    assert (given.config_name, str(given.out)) == ("quick", "outputs/quick")
+    assert given.command == "./run.sh a=b seed=7 me.jpg -c quick --dry-run"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--outt", "x"], "--outt"), (["-c"], "expected one argument"), (["--conf", "quick"], "--conf")],
+    ids=str,
+)
+def test_wrong_options_leave_with_code_2_and_a_line(arguments, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(arguments, "Textures from photos.")
+    printed = capsys.readouterr()
+    assert left.value.code == 2 and printed.out == "" and len(printed.err.splitlines()) == 1 and words in printed.err
+
+
+def test_settings_in_wrong_use_leave_parse_as_a_config_error():
+    assert "did you mean refine.iterations?" in refusal(parse, ["refine.iteratons=3"], "Textures from photos.")

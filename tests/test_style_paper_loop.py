@@ -293,7 +293,7 @@ def test_the_loop_is_the_published_one(problem, name):
     given, plain = OPTIONS[name]
     if not plain.get("seen_only"):
         problem.mask[..., -4:] = False
-    refined = refine(problem, settings=dataclasses.replace(PAPER, **given))
+    refined = refine(problem, settings=PAPER.changed(**given))
     expected, losses = published_loop(problem, **plain)
     assert refined.texture.dtype == DOUBLE
     assert (expected - problem.content).abs()[..., :-4].mean() > 0.02
@@ -313,7 +313,7 @@ def test_the_loop_is_the_published_one(problem, name):
 )  # fmt: skip
 def test_every_setting_of_the_loop_shows(problem, changed):
     """What the comparison above could not tell from the published loop would not be tested by it."""
-    refined, published = refine(problem, settings=dataclasses.replace(PAPER, **changed)), refine(problem)
+    refined, published = refine(problem, settings=PAPER.changed(**changed)), refine(problem)
     losses = [[entry["total"] for entry in result.losses] for result in (refined, published)]
     assert (refined.texture - published.texture).abs().max() > 1e-5 or losses[0] != pytest.approx(losses[1], rel=1e-5)
     assert ((published.texture > 0) & (published.texture < 1)).float().mean() > 0.9
@@ -327,13 +327,13 @@ def test_whole_sampled_texture_is_black_outside_the_islands_and_must_be_finite(p
     other.style[..., 11] = torch.nan
     with pytest.raises(ValueError, match="inside the islands, all read with style_from_seen: false"):
         refine(other)
-    assert torch.isfinite(refine(other, settings=dataclasses.replace(PAPER, style_from_seen=True)).texture).all()
+    assert torch.isfinite(refine(other, settings=PAPER.changed(style_from_seen=True)).texture).all()
 
 
 def test_stretching_leaves_the_result_alone(problem):
     """With one transfer there is nothing between."""
-    settings = dataclasses.replace(PAPER, transfers=1)
-    stretched = dataclasses.replace(settings, stretch_between_transfers=True)
+    settings = PAPER.changed(transfers=1)
+    stretched = settings.changed(stretch_between_transfers=True)
     assert torch.equal(refine(problem, settings=settings).texture, refine(problem, settings=stretched).texture)
 
 
@@ -366,10 +366,10 @@ def test_content_noise_is_one_channel_from_relu_3_3_on(vgg16):
 
 
 def test_content_noise_follows_the_seed(problem, vgg16):
-    settings = dataclasses.replace(PAPER, transfers=1, iterations=1, scales=[1.0])
+    settings = PAPER.changed(transfers=1, iterations=1, scales=[1.0])
     single = Problem(*(getattr(problem, name).float() for name in ("content", "style", "seen")), problem.mask)
     single.targets = lambda *size: as_float(problem.targets(*size))
-    noisy = dataclasses.replace(settings, content_noise=True)
+    noisy = settings.changed(content_noise=True)
     first, second, other = (refine(single, vgg16, noisy, seed).texture for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, other) and not torch.equal(first, refine(single, vgg16, settings).texture)
@@ -381,8 +381,8 @@ def as_float(target):
 
 
 def test_content_noise_needs_vgg16(problem):
-    settings = dataclasses.replace(PAPER, features="auto", content_noise=True)
+    settings = PAPER.changed(features="auto", content_noise=True)
     with pytest.raises(ValueError, match="content_noise with patches"):
         refine(problem, PatchFeatures(), settings)
     with pytest.raises(ValueError, match="content_noise: got true with features: patches"):
-        dataclasses.replace(settings, features="patches").validate()
+        settings.changed(features="patches")

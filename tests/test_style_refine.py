@@ -80,7 +80,7 @@ def unseen(problem):
 
 
 def test_rendering_alone_reaches_the_photo_and_leaves_the_unseen(problem):
-    settings = dataclasses.replace(QUICK, scales=[1.0], iterations=60, rendering_iterations=60)
+    settings = QUICK.changed(scales=[1.0], iterations=60, rendering_iterations=60)
     refined = refine(problem, None, settings)
     assert refined.texture.shape == (1, 3, HEIGHT, WIDTH)
     assert refined.losses[-1]["rendering"] < refined.losses[0]["rendering"] / 20
@@ -92,7 +92,7 @@ def test_rendering_alone_reaches_the_photo_and_leaves_the_unseen(problem):
 def test_coarse_steps_keep_the_detail_of_the_content(problem):
     """A half-size scale alone may add only what half size can show."""
     detail = problem.content + 0.1 * ((torch.arange(WIDTH) % 2) - 0.5)
-    settings = dataclasses.replace(QUICK, scales=[0.5], iterations=15, rendering_iterations=0)
+    settings = QUICK.changed(scales=[0.5], iterations=15, rendering_iterations=0)
     change = refine(problem, None, settings, content=detail).texture - detail
     seen = change[..., : WIDTH // 2 - 2]
     assert seen.abs().max() > 0.005
@@ -102,14 +102,14 @@ def test_coarse_steps_keep_the_detail_of_the_content(problem):
 @pytest.mark.parametrize("features", [None, PatchFeatures()])
 @pytest.mark.parametrize("parameters", ["texels", "pyramid"])
 def test_same_seed_gives_the_same_bytes(problem, features, parameters):
-    settings = dataclasses.replace(QUICK, parameters=parameters, transfers=2, iterations=5, mirrored_style=True)
+    settings = QUICK.changed(parameters=parameters, transfers=2, iterations=5, mirrored_style=True)
     first, second = (refine(problem, features, settings, seed=3) for _ in "ab")
     assert torch.equal(first.texture, second.texture) and first.losses == second.losses
     if features:
         assert not torch.equal(refine(problem, features, settings, seed=4).texture, first.texture)
 
 
-@pytest.mark.parametrize("settings", [QUICK, dataclasses.replace(QUICK, mirrored_style=True)])
+@pytest.mark.parametrize("settings", [QUICK, QUICK.changed(mirrored_style=True)])
 def test_style_never_reads_what_is_unseen(problem, settings):
     """NaN in every unseen texel of the sampled texture: one that entered would spread everywhere."""
     poisoned = torch.where(problem.seen > 0.99, problem.style, torch.nan)
@@ -135,7 +135,7 @@ def test_style_windows_stay_on_seen_texels_of_the_islands(problem, mirrored):
     problem.mask[..., :5] = False
     content = torch.where((problem.seen > 0.99) & problem.mask, problem.content, 1.0)
     style = torch.where(problem.mask, problem.style, 1.0)
-    refine(problem, features, dataclasses.replace(QUICK, mirrored_style=mirrored), content=content, style=style)
+    refine(problem, features, QUICK.changed(mirrored_style=mirrored), content=content, style=style)
     assert features.style.max() < 2 * problem.truth[..., : WIDTH // 2].max() - 1 + 1e-5 < 0.9
 
 
@@ -154,17 +154,13 @@ def test_style_moves_seen_texels_only_where_asked(problem):
     """Without a rendering loss nothing else moves them."""
     seen = (problem.seen == 1).expand_as(problem.content)
     for region, moves in (("unseen", False), ("all", True)):
-        settings = dataclasses.replace(
-            QUICK, scales=[1.0], rendering_weight=0, rendering_iterations=0, style_region=region
-        )
+        settings = QUICK.changed(scales=[1.0], rendering_weight=0, rendering_iterations=0, style_region=region)
         change = (refine(problem, PatchFeatures(), settings).texture - problem.content)[seen]
         assert bool(change.any()) == moves
 
 
 def test_style_loss_goes_down(problem):
-    settings = dataclasses.replace(
-        QUICK, scales=[1.0], iterations=60, rendering_iterations=0, rendering_weight=0, content_weight=0
-    )
+    settings = QUICK.changed(scales=[1.0], iterations=60, rendering_iterations=0, rendering_weight=0, content_weight=0)
     refined = refine(problem, PatchFeatures(), settings)
     assert refined.losses[-1]["style"] < 0.97 * refined.losses[0]["style"]
 
@@ -173,11 +169,11 @@ def test_style_loss_goes_down(problem):
 @pytest.mark.parametrize("scales", [[0.5, 1.0], [0.3, 0.7, 1.0]])
 def test_pyramid_at_any_scale(problem, optimiser, scales):
     """The paper's schedule, shortened, on a non-square texture."""
-    settings = dataclasses.replace(
-        QUICK, parameters="pyramid", optimiser=optimiser[0], learning_rate=optimiser[1], decay_learning_rate=False
+    settings = QUICK.changed(
+        parameters="pyramid", optimiser=optimiser[0], learning_rate=optimiser[1], decay_learning_rate=False
     )
-    settings = dataclasses.replace(
-        settings, scales=scales, transfers=2, style_region="all", moment_weight=1.0, rendering_iterations=0
+    settings = settings.changed(
+        scales=scales, transfers=2, style_region="all", moment_weight=1.0, rendering_iterations=0
     )
     refined = refine(problem, PatchFeatures(), settings)
     assert refined.texture.shape == (1, 3, HEIGHT, WIDTH)
@@ -195,8 +191,8 @@ def test_vgg16_features(problem, tmp_path):
         state[f"{index}.weight"] = torch.randn(after, before, 3, 3, generator=generator) / (4.5 * before) ** 0.5
         state[f"{index}.bias"] = torch.zeros(after)
     features = VGG16Hypercolumns(state)
-    settings = dataclasses.replace(QUICK, iterations=2, style_samples=50, result_samples=40)
-    settings = dataclasses.replace(settings, moment_weight=1.0)
+    settings = QUICK.changed(iterations=2, style_samples=50, result_samples=40)
+    settings = settings.changed(moment_weight=1.0)
     poisoned = torch.where(problem.seen > 0.99, problem.style, torch.nan)
     refined = refine(problem, features, settings, style=poisoned)
     assert torch.isfinite(refined.texture).all()
@@ -207,7 +203,7 @@ def test_targets_are_made_once_per_size_and_progress_is_reported(problem):
     sizes, calls = [], []
     make = problem.targets
     problem.targets = lambda height, width: (sizes.append((height, width)), make(height, width))[1]
-    settings = dataclasses.replace(QUICK, transfers=2, iterations=6, rendering_iterations=3)
+    settings = QUICK.changed(transfers=2, iterations=6, rendering_iterations=3)
     refined = refine(problem, None, settings, progress=lambda *report: calls.append(report))
     assert sizes == [(20, 28), (40, 56)]
     assert [(done, total) for done, total, _ in calls] == [(1, 27), (10, 27), (20, 27), (27, 27)]
@@ -217,7 +213,7 @@ def test_targets_are_made_once_per_size_and_progress_is_reported(problem):
 
 def test_weights_follow_scale_and_transfer(problem):
     """total = a f L_c + b f L_s + g f L_1 on colours of -1..1, with a / 1.1 and 1.1 g after each transfer."""
-    settings = dataclasses.replace(QUICK, transfers=2, iterations=10, rendering_iterations=0, moment_weight=0.7)
+    settings = QUICK.changed(transfers=2, iterations=10, rendering_iterations=0, moment_weight=0.7)
     for entry in refine(problem, PatchFeatures(), settings).losses:
         f, growth = 1 / entry["scale"], 1.1 ** entry["transfer"]
         a, b, g = 8 * f / growth, 1.7 * f, 20 * f * growth
@@ -243,7 +239,7 @@ def test_nothing_unseen_still_runs(problem):
 
 
 def test_no_iterations_give_the_content_back(problem):
-    settings = dataclasses.replace(QUICK, iterations=0, rendering_iterations=0)
+    settings = QUICK.changed(iterations=0, rendering_iterations=0)
     refined = refine(problem, PatchFeatures(), settings)
     assert torch.equal(refined.texture, problem.content) and refined.losses == []
 
@@ -266,8 +262,6 @@ def test_inputs_are_checked(problem):
         refine(problem, None, seen=problem.seen * 2)
     with pytest.raises(ValueError, match="style with values that are not finite"):
         refine(problem, None, style=problem.style * torch.nan)
-    with pytest.raises(ValueError, match="transfers: got 0"):
-        refine(problem, None, dataclasses.replace(QUICK, transfers=0))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -280,6 +274,6 @@ def test_device_follows_the_tensors(problem, parameters):
         return RenderTarget(lambda texture: target.render(texture.cpu()).cuda(), target.photo.cuda(), target.weights.cuda())
 
     on_gpu.targets = targets
-    settings = dataclasses.replace(QUICK, parameters=parameters)
+    settings = QUICK.changed(parameters=parameters)
     refined, expected = (refine(case, PatchFeatures(), settings).texture.cpu() for case in (on_gpu, problem))
     torch.testing.assert_close(refined, expected, rtol=0, atol=0.02)

@@ -37,7 +37,7 @@ class Truth:
 
     def complete(self, normals="known", **changes):
         normals = self.normals if isinstance(normals, str) else normals
-        return complete(self.sampled, self.seen, self.mask, normals, dataclasses.replace(SETTINGS, **changes))
+        return complete(self.sampled, self.seen, self.mask, normals, SETTINGS.changed(**changes))
 
     def error(self, texture, where):
         assert where.sum() > 500

@@ -27,7 +27,7 @@ def find_faces(path, pixels, detect, parse: Callable | None = None):
     """Find the wanted faces of a photo.
 
     path: of the photo; `detections/<stem>.txt` beside it, five lines "x y", is taken for its only face unless
-    `detect.points` says otherwise. detect: pipeline.settings.loading.DetectSettings. parse(upright pixels, face): what is
+    `detect.points` says otherwise. detect: pipeline.settings.schema.DetectSettings. parse(upright pixels, face): what is
     needed of a face beyond its points, None where it cannot be had; such a face does not count.
     Returns FoundFaces; raises FaceError.
     """

@@ -59,7 +59,7 @@ def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, con
 
 
 def load_reconstruction(folder, limits=LIMITS):
-    """Read and check a reconstruction folder. limits: pipeline.settings.loading.LimitSettings. Returns Reconstruction.
+    """Read and check a reconstruction folder. limits: pipeline.settings.schema.LimitSettings. Returns Reconstruction.
 
     Raises ReconstructionError.
     """

@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Reconstructor:
     def __init__(self, run: RunFolder, config: Config, system: type):
         self._run, self._config, self._system = run, config, system
         self._loaded = None  # the system itself, made when the first photo needs it: it loads its networks
-        self._settings = fingerprint(replace(Config(), detect=config.detect, reconstruct=config.reconstruct))
+        self._settings = fingerprint(Config().changed(detect=config.detect, reconstruct=config.reconstruct))
         if config.reconstruct.model_colours:
             self._settings += f" {config.texture_size}"
 

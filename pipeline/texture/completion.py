@@ -44,7 +44,7 @@ def complete(sampled, visibility, mask, normals, settings):
     sampled: I_S [H, W, 3], 0..1. visibility: [H, W], 0..1. mask: [H, W] bool, texels inside the islands.
     normals: outward unit normals [H, W, 3] in the head frame (x to the person's left) of a texture that is symmetric
     about u = 0.5; None where the mesh has no known symmetry: nothing is mirrored then.
-    settings: pipeline.settings.loading.CompletionSettings.
+    settings: pipeline.settings.schema.CompletionSettings.
     Returns Completion. Raises ValueError where no texel is seen.
     """
     seen = np.where(mask, visibility, 0).astype(np.float32)

@@ -56,7 +56,7 @@ def fit_to_photo(sampled: Sampled, comparison: PhotoComparison, config: Config, 
     if not config.unwrap.fit_iterations:
         return sampled
     known = dilate(sampled.texture, sampled.visibility > 0)
-    settings = replace(config.refine, transfers=1, iterations=0, rendering_iterations=config.unwrap.fit_iterations)
+    settings = config.refine.changed(transfers=1, iterations=0, rendering_iterations=config.unwrap.fit_iterations)
     fitted, _ = optimise(
         comparison, known, known, sampled.visibility, sampled.mask, known, None, settings, config.seed, steps
     )
