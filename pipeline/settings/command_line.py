@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +33,16 @@ class Arguments:
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {printable(message)} (--help shows how it is used)", file=sys.stderr)
         raise SystemExit(WRONG_USE)
 
 
-def parse(argv, description):
-    """Arguments from a command line. Prints and leaves for --help, --list-configs and wrong use (exit code 2)."""
+def parse(argv: Sequence[str] | None, description: str) -> Arguments:
+    """Arguments from a command line; None: the program's own. Prints and exits for --help, --list-configs and wrong use (code 2).
+
+    Raises ConfigError for a config or setting that cannot be used.
+    """
     parser = Parser(
         prog="./run.sh",
         description=description,
