@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, checked when made, and strict: text and bools are no numbers, nor are NaN and infinity.
+    """Base of all settings: immutable, checked when made, strict. Text, bools, NaN and infinity are no numbers.
 
     Raises pydantic.ValidationError, a ValueError, for an unknown name and for a value that is not allowed.
     """
@@ -23,8 +23,9 @@ class RefineSettings(Settings):
 
     features: Literal["auto", "vgg16", "patches", "none"] = Field(
         "auto",
-        description="Features that content and style are compared by. auto: vgg16 if its weights and a GPU are present, else "
-        "none; on skin that the photo does not show, raw patches have no measurable benefit. none: rendering loss only.",
+        description="Features that content and style are compared by. auto: vgg16 if its weights and a GPU are "
+        "present, else none; on skin that the photo does not show, raw patches have no measurable benefit. none: "
+        "rendering loss only.",
     )
     vgg16_weights: str = Field(
         "", description="Path of torchvision's vgg16-397923af.pth. Empty: looked up in the assets folder."
@@ -40,7 +41,8 @@ class RefineSettings(Settings):
         30,
         ge=0,
         le=1_000_000,
-        description="Last steps, with the rendering loss alone at full size: they fit seen texels to the photo. The paper: 0.",
+        description="Last steps, with the rendering loss alone at full size: they fit seen texels to the photo. The "
+        "paper: 0.",
     )
     rendering_step: float = Field(
         4e-3, gt=0, le=1, description="Adam step of these last steps, in units of the 0..1 colour range."
@@ -55,48 +57,51 @@ class RefineSettings(Settings):
     learning_rate: float = Field(
         4e-3,
         gt=0,
-        description="Step of the optimiser. texels: in units of the 0..1 colour range; pyramid: of the paper's -1..1 range.",
+        description="Step of the optimiser. texels: in units of the 0..1 colour range; pyramid: of the paper's -1..1 "
+        "range.",
     )
     decay_learning_rate: bool = Field(
         True,
-        description="Lower the learning rate to zero along a cosine within each scale, so that L1 leaves no grain. The paper: "
-        "false.",
+        description="Lower the learning rate to zero along a cosine within each scale, so that L1 leaves no grain. "
+        "The paper: false.",
     )
     momentum: float = Field(0.9, ge=0, le=0.999, description="Momentum of sgd.")
     style_step: float = Field(
         1e-3,
         ge=0,
-        description="Step of content and style on unseen texels (parameters: texels only), in units of the 0..1 colour range. "
-        "Larger steps blur, and leave a crack along the border of the seen region.",
+        description="Step of content and style on unseen texels (parameters: texels only), in units of the 0..1 "
+        "colour range. Larger steps blur, and leave a crack along the border of the seen region.",
     )
     content_weight: float = Field(8.0, ge=0, description="Weight a of the content loss.")
     style_weight: float = Field(1.7, ge=0, description="Weight b of the style loss.")
     moment_weight: float = Field(
         0.0,
         ge=0,
-        description="Weight of the moments within the style loss. The paper: 1. They pull the mean colour of unseen texels to "
-        "that of seen ones, a tint where light or skin differ. Keep 1 with sgd: cosine distances alone do not limit the size "
-        "of the features, and sgd's large steps diverge.",
+        description="Weight of the moments within the style loss. The paper: 1. They pull the mean colour of unseen "
+        "texels to that of seen ones, a tint where light or skin differ. Keep 1 with sgd: cosine distances alone do "
+        "not limit the size of the features, and sgd's large steps diverge.",
     )
     rendering_weight: float = Field(20.0, ge=0, description="Weight g of the rendering loss, on colours of -1..1.")
-    content_decay: float = Field(1.1, gt=0, description="The content weight is divided by this after each transfer.")
-    rendering_growth: float = Field(1.1, gt=0, description="The rendering weight is multiplied by this after each transfer.")
+    content_decay: float = Field(1.1, gt=0, description="Divisor of the content weight after each transfer.")
+    rendering_growth: float = Field(1.1, gt=0, description="Factor of the rendering weight after each transfer.")
     style_region: Literal["unseen", "all"] = Field(
         "unseen",
-        description="Texels that content and style may change: the unseen ones, fading out with confidence, or all (the "
-        "paper).",
+        description="Texels that content and style may change: the unseen ones, fading out with confidence, or all "
+        "(the paper).",
     )
     style_draws: int = Field(5, ge=1, le=1_000_000, description="How often style positions are drawn.")
     style_samples: int = Field(400, ge=2, le=1_000_000, description="Style positions per draw, without replacement.")
     mirrored_style: bool = Field(
         False,
-        description="Take every other draw, starting with the first, from the mirrored texture, as the paper does. Skin of the "
-        "far side then takes its style from the near side, including asymmetries of the light and of the person.",
+        description="Take every other draw, starting with the first, from the mirrored texture, as the paper does. "
+        "Skin of the far side then takes its style from the near side, including asymmetries of the light and of the "
+        "person.",
     )
     style_from_seen: bool = Field(
         True,
-        description="Draw style only where the photo shows the texture, and compare only texels inside the islands. false, as "
-        "published: from the whole sampled texture, black where nothing is seen; the moments then darken the result.",
+        description="Draw style only where the photo shows the texture, and compare only texels inside the islands. "
+        "false, as published: from the whole sampled texture, black where nothing is seen; the moments then darken "
+        "the result.",
     )
     result_samples: int = Field(
         1024,
@@ -106,13 +111,13 @@ class RefineSettings(Settings):
     )
     content_noise: bool = Field(
         False,
-        description="Add noise, N(0, 1), to the content's features from ReLU 3_3 on (vgg16 only), so that the result keeps "
-        "less of the content's fine structure. The published runs have none: their --add_noise switches it off.",
+        description="Add noise, N(0, 1), to the content's features from ReLU 3_3 on (vgg16 only), so that the result "
+        "keeps less of the content's fine structure. The published runs have none: their --add_noise switches it off.",
     )
     stretch_between_transfers: bool = Field(
         False,
-        description="Between transfers stretch the texture to 0..1 and round it down to 8 bit, as the published code does. "
-        "Colours drift with every transfer; false leaves them as optimised.",
+        description="Between transfers stretch the texture to 0..1 and round it down to 8 bit, as the published code "
+        "does. Colours drift with every transfer; false leaves them as optimised.",
     )
 
     @model_validator(mode="after")
@@ -128,5 +133,6 @@ class RefineSettings(Settings):
         if self.content_noise and self.features in ("patches", "none"):
             raise ValueError(f"content_noise: got true with features: {self.features}; it is noise on layers of vgg16")
         if self.parameters == "texels" and self.style_step > self.learning_rate:
-            raise ValueError(f"style_step: got {self.style_step}, allowed is at most learning_rate ({self.learning_rate})")
+            limit = f"at most learning_rate ({self.learning_rate})"
+            raise ValueError(f"style_step: got {self.style_step}, allowed is {limit}")
         return self

@@ -39,8 +39,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str] | None, description: str) -> Arguments:
-    """Arguments from a command line; None: the program's own. Prints and exits for --help, --list-configs and wrong use (code 2).
+    """Arguments from a command line; None: the program's own.
 
+    Prints and exits for --help, --list-configs and wrong use (code 2).
     Raises ConfigError for a config or setting that cannot be used.
     """
     parser = Parser(
@@ -52,11 +53,11 @@ def parse(argv: Sequence[str] | None, description: str) -> Arguments:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "inputs", nargs="*", metavar="PHOTO | FOLDER", help="photos, or folders of photos; without any, two sample faces"
+        "inputs", nargs="*", metavar="PHOTO | FOLDER", help="photos or folders of photos; default: two sample faces"
     )
     parser.add_argument("-o", "--out", metavar="OUT", help="folder of the results (default: outputs/<config>)")
     parser.add_argument("-c", "--config", metavar="CONFIG", help="YAML file, or a name from --list-configs")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and what would be done, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print resolved config and planned work, and stop")
     parser.add_argument("--list-configs", action="store_true", help="print the configs there are, and stop")
     given = parser.parse_intermixed_args(argv)
     if given.list_configs:
@@ -85,7 +86,8 @@ def user_errors() -> Iterator[None]:
 
 def run_main(main: Callable[[], int]) -> NoReturn:
     """Run `main()` -> exit code as a program: a user's mistake is one line and never a traceback."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs leave it to the system while they are loaded
+    # While they are loaded, the programs leave this signal to the system.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {printable(message)}", file=sys.stderr)
     try:
         with user_errors():

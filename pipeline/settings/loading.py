@@ -1,7 +1,8 @@
 """Reading of settings: YAML files, and `key=value` overrides over them. The models of schema.py check the values.
 
-A YAML file in `configs/` holds only what differs from the defaults. Each setting has a dotted key (`refine.iterations`). An
-unknown key, a wrong type or a value out of range is a `ConfigError` that names the key, what was given and what is allowed.
+A YAML file in `configs/` holds only what differs from the defaults. Each setting has a dotted key
+(`refine.iterations`). An unknown key, a wrong type or a value out of range is a `ConfigError` that names the key,
+what was given and what is allowed.
 """
 
 import difflib
@@ -59,7 +60,8 @@ def _file_values(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, object]:
     base, values = tree.pop("base", None), {}
     if base is not None:
         if not isinstance(base, str) or path in heirs:
-            raise ConfigError(f"base in {path} is {_shown(base)}, allowed is the name or file of a config that is not based on it")
+            allowed = "the name or file of a config that is not based on it"
+            raise ConfigError(f"base in {path} is {_shown(base)}, allowed is {allowed}")
         values = _file_values(find_config(base), (*heirs, path))
     return values | dict(_flatten(tree, f"in {path}"))
 
@@ -174,7 +176,7 @@ def _require_known(key: str, source: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML keeps the last, and reads 1e-3 and 512.0 as YAML 1.2 does."""
+    """SafeLoader that refuses a key given twice, where YAML keeps the last, and reads 1e-3 as a number."""
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         seen = set()
@@ -228,7 +230,7 @@ def _parse_text(text: str, setting: dict) -> object:
         return text
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError):  # no YAML: text that the models refuse
+    except (yaml.YAMLError, ValueError, RecursionError):  # not valid YAML: text, which the model refuses
         return text
 
 
@@ -248,7 +250,8 @@ def _refusal(error: ValidationError, values: dict[str, object]) -> str:
         choices = [choice for option in setting.get("anyOf", [setting]) for choice in option.get("enum", ())]
         hint = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(value, choices, n=1))
     elif isinstance(value, int | float):
-        limits = [limit for entry in errors for name, limit in entry.get("ctx", {}).items() if name in ("ge", "le")]
+        own = [entry for entry in errors if entry["loc"][: key.count(".") + 1] == tuple(key.split("."))]
+        limits = [limit for entry in own for name, limit in entry.get("ctx", {}).items() if name in ("ge", "le")]
         hint = "".join(f"; the nearest is {limit}" for limit in limits[:1])
     return f"{key}: got {_shown(value)}, allowed is {_allowed(setting)}{hint}"
 
@@ -261,8 +264,8 @@ def _allowed(setting: dict) -> str:
         return " or ".join(setting["enum"])
     if setting["type"] == "array":
         return f"a list, each {_allowed(setting['items'])}"
-    words = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "text"}[setting["type"]]
-    return f"{words} {_limits(setting)}".rstrip()
+    words = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "text"}
+    return f"{words[setting['type']]} {_limits(setting)}".rstrip()
 
 
 def _limits(setting: dict) -> str:

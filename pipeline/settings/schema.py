@@ -1,4 +1,4 @@
-"""All settings of a run: types, defaults, limits and meaning. They stand here, in style_transfer/settings.py, and nowhere else.
+"""All settings of a run: types, defaults, limits and meaning. Those of `refine`: style_transfer/settings.py.
 
 `changes_results: False` marks a setting that leaves the results alone; the fingerprint does not include it.
 """
@@ -17,8 +17,8 @@ class DetectSettings(Settings):
 
     points: Literal["auto", "mtcnn"] = Field(
         "auto",
-        description="Source of the eyes, nose and mouth corners. auto: detections/<stem>.txt beside the photos if there is "
-        "one (five lines 'x y', px), else MTCNN. mtcnn: always MTCNN.",
+        description="Source of the eyes, nose and mouth corners. auto: detections/<stem>.txt beside the photos if "
+        "there is one (five lines 'x y', px), else MTCNN. mtcnn: always MTCNN.",
     )
     face: Literal["largest", "all"] | Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         "largest", description="Which face: largest, all, or a number: 0 is the largest, 1 the next."
@@ -33,12 +33,14 @@ class ReconstructSettings(Settings):
 
     system: Literal["face_mesh", "deep3dfacerecon"] = Field(
         "face_mesh",
-        description="face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for non-commercial "
-        "research; you obtain its weights and the Basel Face Model (python -m external.assets doctor says how).",
+        description="face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for "
+        "non-commercial research; you obtain its weights and the Basel Face Model (python -m external.assets doctor "
+        "says how).",
     )
     model_colours: bool = Field(
         False,
-        description="Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper.",
+        description="Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the "
+        "paper.",
     )
     crop_margin: float = Field(
         0.6, ge=0, le=3, description="face_mesh: border around the detected box, as a share of its longer side."
@@ -52,7 +54,7 @@ class ReconstructSettings(Settings):
         """Raises ValueError where settings contradict each other."""
         if self.model_colours and self.system != "deep3dfacerecon":
             raise ValueError(
-                f"model_colours: got true with system: {self.system}, which has no colours; allowed with deep3dfacerecon"
+                f"model_colours: got true with system: {self.system}, which has no colours; it needs deep3dfacerecon"
             )
         return self
 
@@ -67,15 +69,15 @@ class UnwrapSettings(Settings):
         0.25, ge=0, le=1, description="Surface seen at this cosine of the viewing angle or less counts as unseen."
     )
     erosion: float = Field(
-        2.0, ge=0, le=64, description="Width of the rim that is removed from the seen region, in texels of a 1024 texture."
+        2.0, ge=0, le=64, description="Width of the rim removed from the seen region, in texels of a 1024 texture."
     )
     exclude_hair: bool = Field(True, description="Hair and background over the face count as unseen.")
     fit_iterations: int = Field(
         30,
         ge=0,
         le=1_000_000,
-        description="Steps of the rendering loss that make the sampled texture as sharp as the photo before the completion. "
-        "The paper: 0.",
+        description="Steps of the rendering loss that make the sampled texture as sharp as the photo before the "
+        "completion. The paper: 0.",
     )
 
     @model_validator(mode="after")
@@ -95,13 +97,13 @@ class CompletionSettings(Settings):
         "symmetric",
         description="Source of unseen texels: the other half of the face (symmetric) or their surroundings (smooth).",
     )
-    relight: bool = Field(True, description="Correct mirrored colours by the difference in light between the two halves.")
+    relight: bool = Field(True, description="Correct mirrored colours by the difference in light between the halves.")
     light_spread: float = Field(
         0.2,
         ge=0.001,
         le=10,
-        description="Expected difference in light between the halves: standard deviation of each odd spherical harmonic of the "
-        "log brightness. Lower values trust the photo's shading less.",
+        description="Expected difference in light between the halves: standard deviation of each odd spherical "
+        "harmonic of the log brightness. Lower values trust the photo's shading less.",
     )
     border_decay: float = Field(
         40.0, ge=1, le=512, description="Texels of a 512 texture over which a step at the border fades to 1/e."
@@ -122,13 +124,13 @@ class RenderSettings(Settings):
     )
     mean_over: Literal["covered", "photo"] = Field(
         "covered",
-        description="Pixels that the rendering loss averages over. covered: those that the mesh covers, so that its weight "
-        "does not depend on the crop. photo: the whole crop, as published; there the mesh covers about half.",
+        description="Pixels that the rendering loss averages over. covered: those that the mesh covers, so that its "
+        "weight does not depend on the crop. photo: the whole crop, as published; there the mesh covers about half.",
     )
 
 
 class LimitSettings(Settings):
-    """Size limits of input files. Larger files are refused before they take memory; raise a limit for your own files."""
+    """Size limits of input files. Larger files are refused before they take memory."""
 
     photo_megapixels: float = Field(
         200.0,
@@ -164,8 +166,8 @@ class LogSettings(Settings):
 
     tensorboard: bool = Field(
         False,
-        description="Write losses and textures for TensorBoard to OUT/<photo>/tensorboard. Photos that are already finished "
-        "are not done again for it.",
+        description="Write losses and textures for TensorBoard to OUT/<photo>/tensorboard. Photos that are already "
+        "finished are not done again for it.",
         json_schema_extra=_SAME_RESULTS,
     )
 
@@ -173,9 +175,7 @@ class LogSettings(Settings):
 class Config(Settings):
     """All settings of a run. `load_config` makes one; `Config()` holds the defaults."""
 
-    seed: int = Field(
-        0, ge=0, le=2**63 - 1, description="Seed of every random choice; same seed, same bytes on a CPU."
-    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of every random choice; same seed, same bytes on a CPU.")
     texture_size: int = Field(1024, ge=64, le=8192, description="Height and width of the texture in texels.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a CUDA GPU if there is one, else cpu.", json_schema_extra=_SAME_RESULTS
@@ -187,27 +187,28 @@ class Config(Settings):
     )
     assets: str = Field(
         "data",
-        description="Folder of the networks and face models that you obtained. A relative path starts at FaceRefiner's folder.",
+        description="Folder of the networks and face models that you obtained. A relative path starts at "
+        "FaceRefiner's folder.",
         json_schema_extra=_SAME_RESULTS,
     )
     jobs: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Photos refined at once, each by its own process. 0: as many as processors and memory allow, on a GPU "
-        "one. The results are the same.",
+        description="Photos refined at once, each by its own process. 0: as many as processors and memory allow, on a "
+        "GPU one. The results are the same.",
         json_schema_extra=_SAME_RESULTS,
     )
     threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="CPU threads of each process, at least 2: a single thread would change the last bits of results. 0: the "
-        "processors, divided by the jobs.",
+        description="CPU threads of each process, at least 2: a single thread would change the last bits of results. "
+        "0: the processors, divided by the jobs.",
         json_schema_extra=_SAME_RESULTS,
     )
     content: str = Field(
-        "", description="Initial texture from elsewhere: an image, or a folder of images matched with the photos by file stem."
+        "", description="Initial texture from elsewhere: an image, or a folder of images with the photos' file stems."
     )
     detect: DetectSettings = DetectSettings()
     reconstruct: ReconstructSettings = ReconstructSettings()
