@@ -1,6 +1,6 @@
 """What `auto` stands for on this machine: device, features and renderer. An explicit choice never falls back."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def schedule(config: Config, features: str, has_content: bool) -> RefineSettings
     """
     if features != "none" or has_content or not config.unwrap.fit_iterations:
         return config.refine
-    return replace(config.refine, transfers=1, iterations=0)
+    return config.refine.changed(transfers=1, iterations=0)
 
 
 def memory_each(config: Config, features: str) -> float:
