@@ -42,18 +42,24 @@ def test_an_explicit_renderer_never_falls_back(monkeypatch):
     assert "pip install" in refusal(chosen_renderer, "nvdiffrast", "cuda", False, monkeypatch)
 
 
-def test_vgg16_weights_are_the_given_ones_or_those_in_the_assets_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    settings = load_config("facerefiner").refine
-    message = refusal(backends.choose_features, settings, torch.device("cpu"), str(tmp_path))
-    assert str(tmp_path / "vgg16-397923af.pth") in message and "assets fetch vgg16" in message
-    (tmp_path / "vgg16-397923af.pth").write_bytes(b"1")
-    chosen = backends.choose_features(settings, torch.device("cpu"), str(tmp_path))
+def test_vgg16_without_its_weights_names_the_file_and_the_command(tmp_path):
+    settings, weights = load_config("facerefiner").refine, tmp_path / "vgg16.pth"
+    message = refusal(backends.choose_features, settings, torch.device("cpu"), weights)
+    assert str(weights) in message and "assets fetch vgg16" in message
+    weights.write_bytes(b"1")
+    chosen = backends.choose_features(settings, torch.device("cpu"), weights)
     assert chosen.kind == "vgg16" and chosen.assets[0]["used_by"] == "vgg16"
-    assert backends.vgg16_path("mine.pth", tmp_path).name == "mine.pth"
 
 
-def test_noise_on_layers_that_are_not_there_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+def test_noise_on_layers_that_are_not_there_is_refused(tmp_path):
     settings = load_config(None, ["refine.content_noise=true", "refine.features=auto"]).refine
-    assert "content_noise" in refusal(backends.choose_features, settings, torch.device("cpu"), str(tmp_path))
+    message = refusal(backends.choose_features, settings, torch.device("cpu"), tmp_path / "vgg16.pth")
+    assert "refine.content_noise=false" in message
+
+
+def test_only_the_half_seen_border_is_left_after_the_fit():
+    config = load_config(None, ["refine.transfers=3"])
+    assert backends.schedule(config, "none", has_content=False) == config.refine.changed(transfers=1, iterations=0)
+    unfitted = config.changed(unwrap=config.unwrap.changed(fit_iterations=0))
+    for case in ((config, "vgg16", False), (config, "none", True), (unfitted, "none", False)):
+        assert backends.schedule(*case) == config.refine
