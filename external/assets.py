@@ -26,7 +26,7 @@ from pathlib import Path
 
 from external import setup
 from external.download import ROOT, AssetFile, FetchError, difference, download
-from external.errors import RunError
+from external.errors import MissingAssets
 from external.wheel_pins import WHEELS, Wheel
 
 
@@ -219,10 +219,6 @@ ASSETS = (
         non_commercial=True,
     ),
 )
-
-
-class MissingAssets(RunError):
-    """What a run needs and is not there, a line for each, with how to get it."""
 
 
 @dataclass(frozen=True)

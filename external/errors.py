@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class RunError(UserError):
     """A user error that would fail every photo, and so ends the run."""
+
+
+class MissingAssets(RunError):
+    """What a run needs and is not there, a line for each, with how to get it."""

@@ -16,7 +16,7 @@ from stand_in_assets import (
 )
 
 import refine
-from external.assets import MissingAssets
+from external.errors import MissingAssets
 from pipeline.reconstruction import program
 from pipeline.reconstruction.folder import load_reconstruction
 

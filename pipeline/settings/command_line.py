@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from external.assets import MissingAssets
-from external.errors import UserError
+from external.errors import MissingAssets, UserError
 from pipeline.settings.errors import printable
 from pipeline.settings.loading import config_name, describe, list_configs, load_config
 from pipeline.settings.schema import Config
