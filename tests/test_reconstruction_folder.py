@@ -58,7 +58,7 @@ def test_round_trip(folder):
     assert found.camera == expected.camera
     assert (found.photo == photograph(albedo(64), expected)).all()
     assert (found.head_to_camera == expected.head_to_camera).all()
-    assert found.symmetric and found.source["system"] == "test" and found.source["version"] == 1
+    assert found.symmetric and found.source["system"] == "test" and found.source["version"] == 2 and found.rig is None
     assert (found.mask[:40] == 0).all() and (found.mask[40:] == 255).all() and found.content is None
     assert is_reconstruction(folder)
     names = ["mesh.obj", "camera.json", "photo.png", "mask.png", "source.json"]
