@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from synthetic_faces import albedo, head, photograph
 
-from pipeline.reconstruction.folder import ReconstructionError, input_files, load_reconstruction, save_reconstruction
+from pipeline.reconstruction.folder import ReconstructionError, load_reconstruction, save_reconstruction
+from pipeline.reconstruction.photos import input_files
 from pipeline.reconstruction.rig import Rig, RigError, load_rig, save_rig
 from pipeline.runs.files import read_json, write_json
 from pipeline.settings.schema import LimitSettings
@@ -205,7 +206,7 @@ def test_every_array_that_is_missing_is_named(folder):
 
 
 def test_another_number_of_vertices(rigged, folder):
-    found, _, rig = rigged
+    found, _, _ = rigged
     save_rig(rig_of(found.mesh, found.head_to_camera), folder / "rig.npz")
     with pytest.raises(ReconstructionError, match="neutral has 468 vertices; 476 are needed, those of mesh.obj"):
         load_reconstruction(folder)
