@@ -203,7 +203,7 @@ def test_each_photo(photo_run, file_name):
 def test_one_line_each_and_some_failed(photo_run):
     _, out, (reconstruct, refined) = photo_run
     failed = sum(said is not None for _, said in PHOTOS.values())
-    for stage, lines in ((reconstruct, len(PHOTOS)), (refined, 1 + len(PHOTOS) + 1)):
+    for stage, lines in ((reconstruct, 1 + len(PHOTOS)), (refined, 1 + len(PHOTOS) + 1)):
         assert stage.returncode == 1 and stage.stderr == "" and "Traceback" not in stage.stdout
         assert len(stage.stdout.splitlines()) == lines and "\x1b" not in stage.stdout
         assert stage.stdout.count(": failed: " if stage is reconstruct else "its reconstruction failed") == failed
@@ -556,7 +556,7 @@ def test_ctrl_c(reconstruction, jobs):
     run, out, _ = long_run(reconstruction, jobs, 10**6)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 130 and is_one_line(said, "finished photos are kept, the same command goes on with the rest")
+    assert run.returncode == 130 and is_one_line(said, "finished photos are kept; the same command resumes")
     assert {path.name for path in out.iterdir()} == {".lock", "config.yaml", "manifest.json"}
 
 

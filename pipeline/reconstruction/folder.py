@@ -21,6 +21,7 @@ from renderer.camera import Camera, CameraError, load_camera, save_camera
 from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
 
 SOURCE_VERSION = 2  # of the folder, in source.json; 1 has no rig.npz and is read as well
+LARGEST_COORDINATE = 1e24  # of a vertex as the camera has it, in px times depth; the rasteriser takes less than 1e30
 JSON_MEGABYTES = 4.0  # camera.json has 200 bytes, source.json a few thousand
 
 
@@ -88,6 +89,13 @@ def load_reconstruction(folder: str | Path, limits: LimitSettings = LIMITS) -> R
             raise ReconstructionError(
                 f"{folder / name} is {image.shape[1]} x {image.shape[0]} px, camera.json says {expected[1]} x {expected[0]}"
             )
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = np.abs(camera.homogeneous(mesh.vertices)).max()
+    if not reach < LARGEST_COORDINATE:
+        raise ReconstructionError(
+            f"{folder / 'mesh.obj'}: a vertex reaches {reach:.3g} (px of camera.json times depth); "
+            f"less than {LARGEST_COORDINATE:g} is needed"
+        )
     source = _source(folder / "source.json")
     given = source.get("head_to_camera")
     pose = _frontal_pose(mesh) if given is None else _checked_pose(given, folder / "source.json")
