@@ -10,6 +10,10 @@ from renderer.mesh import Mesh
 PUPIL_DISTANCE = 0.063  # m, adult mean: what photos without a scale are measured by
 
 
+class FaceGeometryError(ValueError):
+    """A face that no mesh can be made of: its points reach out of the photo, or are not those of a face."""
+
+
 @dataclass(frozen=True)
 class FaceGeometry:
     mesh: Mesh  # camera space, in the system's unit of length

@@ -6,7 +6,7 @@ const GROUPS = [
   ["Rendering against the photo, inside the seen face", /^(rendering|identity)\./],
   ["Where the texture comes from", /^shares\./],
   ["Losses at the last step", /^losses\./],
-  ["Time and memory", /^(seconds\.|peak_memory)/],
+  ["Time and memory", /^(seconds\.|(process_)?peak_memory)/],
   ["Others", /./],
 ];
 

@@ -8,6 +8,7 @@ import yaml
 
 from pipeline.runs.files import RunFolderError
 from pipeline.runs.manifest import figures
+from pipeline.runs.run_folder import export_name
 
 # Numbers in metrics.json that say where or how, not how good or how long.
 _NO_FIGURES = ("losses.transfer", "losses.scale", "losses.step", "texture_size")
@@ -31,9 +32,10 @@ class PhotoResults:
         path = self.folder / name
         return path if path.is_file() else None
 
-    def exported(self, ending):
-        """The results' only file of a kind (.glb, .obj, .mtl), or None."""
-        return next(iter(sorted(self.folder.glob(f"*{ending}"))), None)
+    def exported(self, ending: str) -> Path | None:
+        """An export (.glb, .obj, .mtl, _texture.png), or None; of an older OUT the folder's first file of that kind."""
+        former = sorted(self.folder.glob(f"*{ending}"))
+        return self.file(f"{export_name(self.name)}{ending}") or next(iter(former), None)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_round_trip(folder):
     assert found.camera == expected.camera
     assert (found.photo == photograph(albedo(64), expected)).all()
     assert (found.head_to_camera == expected.head_to_camera).all()
-    assert found.symmetric and found.source["system"] == "test" and found.source["version"] == 1
+    assert found.symmetric and found.source["system"] == "test" and found.source["version"] == 2 and found.rig is None
     assert (found.mask[:40] == 0).all() and (found.mask[40:] == 255).all() and found.content is None
     assert is_reconstruction(folder)
     names = ["mesh.obj", "camera.json", "photo.png", "mask.png", "source.json"]
@@ -203,6 +203,12 @@ FAULTS = {
         overwritten("mesh.obj", b"v 0 0 1\nv 1 0 1\nv 0 1 1\nvt 0 0\nf 1/1 2/1 9/1\n"), r"mesh\.obj: faces\[0\]",
     ),
     "mesh is NaN": (overwritten("mesh.obj", b"v 0 0 nan\nv 1 0 1\nv 0 1 1\nvt 0 0\nf 1/1 2/1 3/1\n"), r"mesh\.obj: vertices\[0\]"),
+    "mesh beyond all measure": (
+        overwritten("mesh.obj", b"v 0 0 1e30\nv 1 0 1\nv 0 1 1\nvt 0 0\nf 1/1 2/1 3/1\n"), r"mesh\.obj: a vertex reaches [0-9.e+]+ \(px",
+    ),
+    "mesh beyond all floats": (
+        overwritten("mesh.obj", b"v 1e308 0 1\nv 1 0 1\nv 0 1 1\nvt 0 0\nf 1/1 2/1 3/1\n"), r"mesh\.obj: a vertex reaches inf",
+    ),
     "camera no JSON": (overwritten("camera.json", b"{"), r"camera\.json: is not JSON"),
     "camera of the future": (set_key("camera.json", "version", 2), r"camera\.json: version is 2; this program reads version 1"),
     "camera negative": (set_key("camera.json", "fx", -3), r"camera\.json: camera fx is -3"),

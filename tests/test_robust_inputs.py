@@ -3,7 +3,9 @@
 Bad photos and bad reconstructions are given all at once, among good ones; what concerns a whole run is a run each.
 """
 
+import base64
 import csv
+import io
 import json
 import os
 import re
@@ -20,7 +22,7 @@ import numpy as np
 import pytest
 from benchmarks.bench_kills import kills
 from fuzz_inputs import fuzz
-from PIL import Image
+from PIL import Image, ImageCms
 from synthetic_faces import albedo, head, photograph
 
 from pipeline.reconstruction.folder import save_reconstruction
@@ -201,7 +203,7 @@ def test_each_photo(photo_run, file_name):
 def test_one_line_each_and_some_failed(photo_run):
     _, out, (reconstruct, refined) = photo_run
     failed = sum(said is not None for _, said in PHOTOS.values())
-    for stage, lines in ((reconstruct, len(PHOTOS)), (refined, 1 + len(PHOTOS) + 1)):
+    for stage, lines in ((reconstruct, 1 + len(PHOTOS)), (refined, 1 + len(PHOTOS) + 1)):
         assert stage.returncode == 1 and stage.stderr == "" and "Traceback" not in stage.stdout
         assert len(stage.stdout.splitlines()) == lines and "\x1b" not in stage.stdout
         assert stage.stdout.count(": failed: " if stage is reconstruct else "its reconstruction failed") == failed
@@ -220,6 +222,104 @@ def test_no_formula_in_the_table(photo_run):
     rows = list(csv.reader((out / "summary.csv").open(encoding="utf-8", newline="")))
     assert len(rows) == len(PHOTOS) + 1 and "'=1+1" in {row[0] for row in rows}
     assert not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row)
+
+
+# What nobody but the photo's owner should learn from results.
+SECRETS = {
+    "artist": "Erika Mustermann-Artist", "copyright": "(c) Mustermann-Rights", "author": "Mustermann-Author", "comment": "Mustermann-Comment",
+    "place": "Heidestrasse-Seventeen", "date": "2019:08:07", "xmp": "Mustermann-XMP", "iptc": "Mustermann-IPTC", "profile": "Qprofile-Qname",
+}  # fmt: skip
+
+
+def telling(path):
+    """A photo that says who took it where and when: EXIF with GPS, XMP, IPTC, a comment, a named colour profile."""
+    exif = Image.Exif()
+    exif[0x013B], exif[0x8298] = SECRETS["artist"], SECRETS["copyright"]
+    exif[0x9C9D] = SECRETS["author"].encode("utf-16-le") + b"\0\0"  # XPAuthor
+    exif.get_ifd(0x8769)[0x9003] = SECRETS["date"] + " 12:00:00"
+    exif.get_ifd(0x8825).update(
+        {1: "N", 2: (50.0, 7.0, 11.0), 3: "E", 4: (8.0, 41.0, 2.0), 0x1C: SECRETS["place"].encode(), 0x1D: SECRETS["date"]}
+    )
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    named = profile.replace("sRGB built-in".encode("utf-16-be"), SECRETS["profile"][:13].encode("utf-16-be"))
+    assert named != profile
+    portrait().save(
+        path, quality=95, exif=exif, icc_profile=named, comment=SECRETS["comment"].encode(),
+        xmp=f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{SECRETS['xmp']}</x:xmpmeta>".encode(),
+    )  # fmt: skip
+    by_line = SECRETS["iptc"].encode()
+    record = b"\x1c\x02\x50" + struct.pack(">H", len(by_line)) + by_line
+    record += b"\0" * (len(record) % 2)
+    block = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(record)) + record
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xed" + struct.pack(">H", len(block) + 2) + block + data[2:])
+
+
+def told(data, words):
+    """Which of the words stand in these bytes, as UTF-8 or UTF-16, also within base64."""
+    found = [data]
+    for text in re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", data):
+        found.append(base64.b64decode(text + b"=" * (-len(text) % 4)))
+    coded = {word: [word.encode(coding) for coding in ("utf-8", "utf-16-le", "utf-16-be")] for word in words}
+    return {word for word, codes in coded.items() if any(code in part for part in found for code in codes)}
+
+
+def image_parts(data):
+    """Names of the parts of all PNG and WebP images in these bytes, also within base64: metadata may be compressed."""
+    found = [data]
+    for text in re.findall(rb"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)", data):
+        found.append(base64.b64decode(text))
+    names = set()
+    for part in found:
+        for start in (match.end() for match in re.finditer(rb"\x89PNG\r\n\x1a\n", part)):
+            name = b""
+            while name != b"IEND":
+                length, name = struct.unpack(">I4s", part[start : start + 8])
+                names.add(name.decode())
+                start += 12 + length
+        for match in re.finditer(rb"RIFF(....)WEBP", part, re.DOTALL):
+            start, end = match.end(), match.start() + 8 + struct.unpack("<I", match[1])[0]
+            while start < end:
+                name, length = struct.unpack("<4sI", part[start : start + 8])
+                names.add(name.decode())
+                start += 8 + length + length % 2
+        names |= {"JPEG"} if part.startswith(b"\xff\xd8\xff") else set()
+    return names
+
+
+def test_nothing_of_the_photos_metadata_is_in_any_output(tmp_path, monkeypatch):
+    """Who took the photo, where and when stays in the photo; its path is only in what the user typed."""
+    photos = tmp_path / "a private place"
+    (photos / "detections").mkdir(parents=True)
+    telling(photos / "me.jpg")
+    points = ((135, 118), (187, 120), (160, 150), (132, 162), (186, 165))
+    (photos / "detections" / "me.txt").write_text("\n".join(f"{x} {y}" for x, y in points))
+    words = [word[:13] if key == "profile" else word for key, word in SECRETS.items()]
+    assert told((photos / "me.jpg").read_bytes(), words) == set(words)  # the search would find them
+    monkeypatch.chdir(photos)
+    finished = program("-m", "pipeline.reconstruction", "me.jpg", "-o", "../out", *QUICKEST, cwd=photos)
+    assert finished.returncode == 0, finished.stderr
+    assert refined("me.jpg", "-o", "../out", "log.tensorboard=true") == 0
+    out = tmp_path / "out"
+    written = sorted(path for path in out.rglob("*") if path.is_file())
+    assert {path.name for path in written} >= {*results_of("me"), "report.html", "photo.png", "source.json", "summary.csv"}
+    assert any(path.parent.name == "tensorboard" for path in written)
+    for path in written:
+        data = path.read_bytes()
+        assert told(data, [*words, str(tmp_path), "a private place"]) == set(), path
+        assert image_parts(data) <= {"IHDR", "IDAT", "IEND", "VP8 ", "VP8L"}, path
+    assert "VP8 " in image_parts((out / "report.html").read_bytes()) and "IDAT" in image_parts((out / "me" / "me.glb").read_bytes())
+    assert json.loads((out / "me" / "reconstruction" / "source.json").read_text())["photo"]["name"] == "me.jpg"
+
+
+def test_the_search_for_metadata_can_fail():
+    exif = Image.Exif()
+    exif[0x013B] = SECRETS["artist"]
+    for kind, part in (("PNG", "eXIf"), ("WEBP", "EXIF"), ("JPEG", "JPEG")):
+        file = io.BytesIO()
+        portrait(40).save(file, kind, exif=exif)
+        page = b"<img src='data:image/x;base64," + base64.b64encode(file.getvalue()) + b"'>"
+        assert part in image_parts(page) and told(page, SECRETS.values()) == {SECRETS["artist"]}
 
 
 # ---- reconstructions -------------------------------------------------------------------------------------------------
@@ -321,9 +421,9 @@ def reconstruction(tmp_path):
     return tmp_path / "ann"
 
 
-def test_the_example_of_the_readme(tmp_path, monkeypatch):
+def test_the_example_of_the_contract(tmp_path, monkeypatch):
     """A mesh that is no face, with a seam, written by hand in ten lines: the card's halves show the photo's."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8").splitlines()
     first = lines.index("    from pathlib import Path")
     code = [line[4:] for line in lines[first : lines.index("", first)]]
     assert len(code) == 10
@@ -456,7 +556,7 @@ def test_ctrl_c(reconstruction, jobs):
     run, out, _ = long_run(reconstruction, jobs, 10**6)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 130 and is_one_line(said, "finished photos are kept, the same command goes on with the rest")
+    assert run.returncode == 130 and is_one_line(said, "finished photos are kept; the same command resumes")
     assert {path.name for path in out.iterdir()} == {".lock", "config.yaml", "manifest.json"}
 
 

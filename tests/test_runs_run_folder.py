@@ -24,7 +24,7 @@ from pipeline.runs.files import (
     write_json,
     write_text,
 )
-from pipeline.runs.run_folder import RunFolder
+from pipeline.runs.run_folder import RunFolder, export_name, results_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -148,7 +148,7 @@ KILLED = """
 import os, signal, shutil, sys
 from pathlib import Path
 from pipeline.runs.files import write_text
-from pipeline.runs.run_folder import RunFolder
+from pipeline.runs.run_folder import RunFolder, export_name, results_of
 step, out = sys.argv[1], sys.argv[2]
 die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 rename = os.rename
@@ -242,7 +242,7 @@ def test_second_run_is_told(tmp_path):
 def test_lock_goes_with_the_process(tmp_path):
     script = """
 import sys, time
-from pipeline.runs.run_folder import RunFolder
+from pipeline.runs.run_folder import RunFolder, export_name, results_of
 with RunFolder(sys.argv[1]):
     print("locked", flush=True)
     time.sleep(60)
@@ -317,6 +317,96 @@ def test_a_users_file_is_not_taken_for_ours(tmp_path, name):
     (tmp_path / name).write_text("mine: 1")
     assert f"{name} is not from a run and would be lost" in refusal(RunFolder(tmp_path).__enter__)
     assert content(tmp_path) == {name: "mine: 1"}
+
+
+FOREIGN_MANIFEST = json.dumps({"version": 3, "photos": ["beach.jpg"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("config.yaml", {".lock": "", "config.yaml": "mine: 1"}),  # many programs leave a .lock
+        ("config.yaml", {".lock": "4321\n", "config.yaml": "mine: 1"}),
+        ("config.yaml", {".lock": "held by another program", "config.yaml": "mine: 1"}),
+        (".lock", {".lock": "held by another program"}),
+        ("manifest.json", {"manifest.json": FOREIGN_MANIFEST}),
+        ("config.yaml", {"manifest.json": FOREIGN_MANIFEST, "config.yaml": "mine: 1"}),
+    ],
+)
+def test_what_another_program_left_is_not_ours(tmp_path, name, files):
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
+    assert f"{name} is not from a run and would be lost" in refusal(RunFolder(tmp_path).__enter__)
+    assert {file: (tmp_path / file).read_text() for file in files} == files
+
+
+@pytest.mark.parametrize("kind", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_a_lock_that_is_no_file(tmp_path, kind):
+    kind(tmp_path / ".lock")
+    assert ".lock is not from a run" in refusal(RunFolder(tmp_path).__enter__)
+
+
+def test_what_runs_left_is_ours(tmp_path):
+    """By the mark in .lock, whatever is lost of the manifest, or by a manifest, as former versions left it."""
+    former = {"version": 1, "software": {}, "non_commercial_because_of": [], "photos": {"a": {}}}
+    for folder, lock, manifest in (("killed", None, '{"photos": '), ("former", "4321\n", json.dumps(former))):
+        out = tmp_path / folder
+        if lock is None:
+            with RunFolder(out):
+                pass
+        else:
+            out.mkdir()
+            (out / ".lock").write_text(lock)
+        (out / "config.yaml").write_text("seed: 0")
+        (out / "manifest.json").write_text(manifest)
+        with RunFolder(out):
+            assert (out / ".lock").read_text() == f"folder of FaceRefiner runs, process {os.getpid()}\n"
+
+
+def test_a_program_names_the_files_it_writes(tmp_path):
+    (tmp_path / "results.csv").write_text("mine")
+    assert "results.csv is not from a run" in refusal(RunFolder(tmp_path, ("results.csv",)).__enter__)
+    (tmp_path / "config.yaml").write_text("mine")
+    (tmp_path / "results.csv").unlink()
+    with RunFolder(tmp_path, ("results.csv",)):
+        pass
+
+
+# ---- names of exports
+
+NAMES = (
+    "a b", "a_b", "a  b", "a~20b", "a~b", "a%20b", "a+b", "a'b", 'a"b', "a=b", "a b~", "a,b", "a\u00a0b", "a\u3000b", "a\u202eb",
+    "\U0001f600", "\U0001f601", "\udce9", *("\U0001f600" * count for count in range(2, 46)), "\U0001f600" * 44 + "\U0001f601",
+    "x" * 179 + "(", "x" * 178 + "((",
+)  # fmt: skip
+
+
+def test_different_photos_export_to_different_names():
+    exports = {name: export_name(name) for name in NAMES}
+    assert len(set(exports.values())) == len(NAMES)
+    assert len({export.casefold() for export in exports.values()}) == len(NAMES)  # where upper and lower case are one
+    for export in exports.values():
+        assert not set(export) & set(" \t\"'()%#\\/,;&=+\u00a0\u3000") and export.isprintable()
+        assert len(f".{export}_texture.png.partial-1234567".encode()) <= 255
+    assert exports["a b"] == "a~20b" and exports["a_b"] == "a_b" and exports["\udce9"] == "~ED~B3~A9"
+
+
+@pytest.mark.parametrize(
+    "name", ["ann", "IMG_0001", "ann-face2", "v1.2_final", "00073", "größe", "naïve".replace("ï", "i\u0308"), "हिन्दी", "李", "é" * 90]
+)
+def test_plain_names_stay(name):
+    assert export_name(name) == name
+
+
+def test_exports_under_former_names_go_when_results_are_made_anew(tmp_path):
+    with RunFolder(tmp_path) as run:
+        (tmp_path / "a b").mkdir()
+        for name in ("a_b.glb", "a_b.obj", "a_b.mtl", "a_b_texture.png", "a b.blend"):
+            (tmp_path / "a b" / name).write_text("former")
+        with run.replaced_results("a b") as partial:
+            for name in results_of("a b"):
+                (partial / name).write_text("new")
+        assert set(content(tmp_path / "a b")) == results_of("a b") | {"a b.blend"} and "a~20b.glb" in results_of("a b")
 
 
 def test_a_file_in_the_place_of_a_photos_folder(tmp_path):

@@ -248,11 +248,12 @@ def test_the_khronos_validator_finds_nothing(exported, tmp_path):
 
 
 def test_several_heads_can_lie_in_one_folder(tmp_path):
-    """Exports of two photos, gathered, do not overwrite or name each other."""
+    """Exports of photos, gathered, do not overwrite or name each other, whatever the photos are called."""
     gathered = tmp_path / "gathered"
     gathered.mkdir()
     pose = np.diag([1.0, -1, -1, 1])
-    for name, colour in (("ann lee", (200, 20, 20)), ("bob", (20, 20, 200))):
+    colours = {"ann lee": (200, 20, 20), "ann_lee": (20, 200, 20), "it's (2)": (20, 20, 200), "\U0001f600": (90, 90, 20)}
+    for name, colour in colours.items():
         folder = tmp_path / name
         folder.mkdir()
         texture = np.full((32, 48, 3), colour, np.uint8)
@@ -263,12 +264,18 @@ def test_several_heads_can_lie_in_one_folder(tmp_path):
             if path.name != "texture.png":
                 assert not (gathered / path.name).exists()
                 shutil.copy(path, gathered)
-    assert len(list(gathered.iterdir())) == 8
-    for name, colour in (("ann_lee", (200, 20, 20)), ("bob", (20, 20, 200))):
+    assert len(list(gathered.iterdir())) == 4 * len(colours)
+    for name, colour in colours.items():
+        name = export_name(name)
         for ending in ("obj", "glb"):
             loaded = trimesh.load(gathered / f"{name}.{ending}", force="mesh", process=False)
             assert (image_of(loaded) == colour).all()
             assert loaded.visual.material.name == name
+        words = [line.split() for line in (gathered / f"{name}.mtl").read_text(encoding="utf-8").splitlines()]
+        words += [line.split() for line in (gathered / f"{name}.obj").read_text(encoding="utf-8").splitlines()]
+        named = {word[0]: word[1:] for word in words if word[0] in ("newmtl", "map_Kd", "mtllib", "usemtl", "o")}
+        texture = f"{name}_texture.png"
+        assert named == {"newmtl": [name], "map_Kd": [texture], "mtllib": [f"{name}.mtl"], "usemtl": [name], "o": [name]}
 
 
 def test_head_mesh_undoes_the_pose():

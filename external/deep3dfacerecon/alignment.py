@@ -5,6 +5,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from external.geometry import FaceGeometryError
+
 CROP_SIZE = 224  # px
 STANDARD_SIZE = 102.0  # px per unit of the standard points, in the crop
 LARGEST_RESIZED = 100_000_000  # px; where the resized photo would have more, only the crop of it is computed
@@ -34,7 +36,8 @@ def align(photo: Image.Image, points) -> tuple[np.ndarray, Alignment]:
     and right mouth corner as seen in the image.
     Returns the crop, uint8 [224, 224, 3], RGB, black outside the photo, and the alignment (w0, h0, s, tx, ty): the
     photo's width and height in px, the scale, and the image position of the standard points' origin with y upwards.
-    Raises ValueError for points that are no five different positions.
+    Raises FaceGeometryError for points that are one position or span far more than the photo; ValueError for what is
+    no five positions.
     """
     if photo.mode != "RGB":
         photo = photo.convert("RGB")
@@ -44,11 +47,11 @@ def align(photo: Image.Image, points) -> tuple[np.ndarray, Alignment]:
     given[:, 1] = photo.height - 1 - given[:, 1]
     size, shift = _scaled_orthographic_pose(given.astype(np.float64))
     if not size > 1e-3:
-        raise ValueError("align: the five points are one position; eyes, nose and mouth corners are needed")
+        raise FaceGeometryError("align: the five points are one position; eyes, nose and mouth corners are needed")
     alignment = (photo.width, photo.height, STANDARD_SIZE / size, *shift)
     width, height, left, top = placement(alignment)
     if min(width, height) < 1:
-        raise ValueError(f"align: the five points span far more than the photo ({photo.width} x {photo.height} px)")
+        raise FaceGeometryError(f"align: the five points span far more than the photo ({photo.width} x {photo.height} px)")
     window = (left, top, left + CROP_SIZE, top + CROP_SIZE)
     if width * height > LARGEST_RESIZED:
         return np.array(_resized_window(photo, width, height, window)), alignment

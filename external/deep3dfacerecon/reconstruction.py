@@ -14,7 +14,7 @@ from PIL import Image
 from external.deep3dfacerecon.alignment import CROP_SIZE, Alignment, align, placement
 from external.deep3dfacerecon.face_model import CAMERA_DISTANCE, CENTRE, FOCAL, FaceModel, Faces
 from external.deep3dfacerecon.network import ReconstructionNetwork
-from external.geometry import FaceGeometry
+from external.geometry import FaceGeometry, FaceGeometryError
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
@@ -27,7 +27,7 @@ def reconstruct(coefficients, alignment: Alignment, model: FaceModel) -> FaceGeo
     """Mesh, camera and crop of one face.
 
     coefficients: [257], of the network. alignment: of `align`, for the same photo.
-    Raises ValueError where the face is behind the camera or outside the photo; FileNotFoundError, ValueError for the
+    Raises FaceGeometryError where the face is behind the camera or outside the photo; FileNotFoundError, ValueError for the
     files of texture coordinates that belong beside the model's.
     """
     with torch.no_grad():
@@ -41,8 +41,8 @@ def reconstruct_batch(
     """Mesh, camera and crop of several faces, by one pass of the network (on its device).
 
     photos: uint8 [H, W, 3], RGB, each of its own size; the same one again for a second face in it. points: [5, 2] for
-    each, as `align` takes them: whole numbers at the pixels' centres. Raises ValueError (also where a face is behind
-    the camera or outside its photo), FileNotFoundError.
+    each, as `align` takes them: whole numbers at the pixels' centres. Raises FaceGeometryError where a face is
+    behind the camera or outside its photo; ValueError, FileNotFoundError.
     """
     if len(photos) != len(points) or not len(photos):
         raise ValueError(f"reconstruct_batch: got {len(photos)} photos and {len(points)} sets of points, need as many, at least 1")
@@ -59,7 +59,7 @@ def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) ->
         for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)
     )
     if not vertices[:, 2].min() > 0.1 * CAMERA_DISTANCE:
-        raise ValueError("the predicted face reaches behind the camera; is the photo one of a face, and are the points right?")
+        raise FaceGeometryError("the predicted face reaches behind the camera; is the photo one of a face, and are the points right?")
     photo_width, photo_height = alignment[:2]
     width, height, left, top = placement(alignment)
     across, down = photo_width / width, photo_height / height
@@ -67,7 +67,7 @@ def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) ->
     seen_right = min(math.ceil((left + CROP_SIZE) * across), photo_width)
     seen_bottom = min(math.ceil((top + CROP_SIZE) * down), photo_height)
     if seen_right - seen_left < 2 or seen_bottom - seen_top < 2:
-        raise ValueError("the face lies outside the photo")
+        raise FaceGeometryError("the face lies outside the photo")
     crop = seen_left, seen_top, seen_right - seen_left, seen_bottom - seen_top
     camera = Camera(CROP_SIZE, CROP_SIZE, FOCAL, FOCAL, CENTRE, CENTRE).cropped(-left, -top, width, height)
     camera = camera.resized(photo_width, photo_height).cropped(*crop)

@@ -8,7 +8,7 @@ own ray: whatever the true lens was, the camera reproduces the detected position
 import numpy as np
 
 from external.face_mesh.template import load_template
-from external.geometry import PUPIL_DISTANCE, FaceGeometry
+from external.geometry import PUPIL_DISTANCE, FaceGeometry, FaceGeometryError
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
@@ -20,7 +20,7 @@ def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisi
     """Mesh, camera and crop for one face.
 
     landmarks: [468, 3] from `find_landmarks`, px. crop_margin: of the face's longer side, kept around it.
-    Raises ValueError where the face is outside the photo.
+    Raises FaceGeometryError where the face is outside the photo or its points are no face's.
     """
     template = load_template(subdivisions)
     low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
@@ -28,7 +28,7 @@ def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisi
     left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
     right, bottom = np.minimum(np.ceil(centre + reach), (photo_width, photo_height)).astype(int)
     if right - left < 2 or bottom - top < 2:
-        raise ValueError("the face lies outside the photo")
+        raise FaceGeometryError("the face lies outside the photo")
 
     points = template.positions @ landmarks
     eyes = landmarks[list(RIGHT_EYE)].mean(0) - landmarks[list(LEFT_EYE)].mean(0)
@@ -36,7 +36,7 @@ def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisi
     focal = DISTANCE * pixels_per_metre
     depth = DISTANCE + points[:, 2:] / pixels_per_metre
     if depth.min() < 0.1 * DISTANCE:
-        raise ValueError("the detected points reach behind the camera; they are no face")
+        raise FaceGeometryError("the detected points reach behind the camera; they are no face")
     vertices = np.concatenate([(points[:, :2] - centre) / focal * depth, depth], axis=1)
     mesh = Mesh(vertices, template.faces, template.uvs, template.faces)
     camera = Camera(int(right - left), int(bottom - top), focal, focal, centre[0] - left, centre[1] - top)

@@ -1,15 +1,12 @@
 """The reconstruction folder: what passes between a reconstruction and the refinement. A public, versioned contract.
 
-    mesh.obj      v in camera space, vt (v up), f v/vt
-    camera.json   version width height fx fy cx cy; OpenCV axes, pixel centres at +0.5
-    photo.png     what the camera sees, cut out of the original photo pixel for pixel
-    content.png   optional: initial texture
-    mask.png      optional: 255 where the photo shows the meshed object, 0 where something else is in front of it
-    source.json   optional: which system and assets made it; head_to_camera, points, uv_symmetry
+docs/contract.md defines it: mesh.obj, camera.json and photo.png, and the optional content.png, mask.png, rig.npz and
+source.json.
 """
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +14,19 @@ import numpy as np
 
 from external.errors import UserError
 from pipeline.reconstruction.images import LIMITS, PhotoError, read_photo
+from pipeline.reconstruction.rig import Rig, RigError, load_rig, save_rig
 from pipeline.runs.files import write_image, write_json
+from pipeline.settings.schema import LimitSettings
 from renderer.camera import Camera, CameraError, load_camera, save_camera
 from renderer.mesh import Mesh, MeshError, load_mesh, save_mesh
 
-SOURCE_VERSION = 1
+SOURCE_VERSION = 2  # of the folder, in source.json; 1 has no rig.npz and is read as well
+LARGEST_COORDINATE = 1e24  # of a vertex as the camera has it, in px times depth; the rasteriser takes less than 1e30
 JSON_MEGABYTES = 4.0  # camera.json has 200 bytes, source.json a few thousand
 
 
 class ReconstructionError(UserError):
-    """A reconstruction folder that cannot be used; the message is one line naming the file and what is wrong."""
+    """A reconstruction folder that cannot be used; one line that names the file and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,20 @@ class Reconstruction:
     head_to_camera: np.ndarray  # [4, 4] rigid; x to the person's left, y up, z out of the face
     symmetric: bool  # the UV layout is symmetric about u = 0.5
     source: dict  # source.json, {} where there is none
+    rig: Rig | None = None
 
 
-def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, content=None):
-    """Write a reconstruction into an existing folder.
-
-    photo: uint8 [H, W, 3]; mask: uint8 [H, W]; source: a dict; content: uint8 [h, w, 3].
-    """
+def save_reconstruction(
+    folder: str | Path,
+    mesh: Mesh,
+    camera: Camera,
+    photo: np.ndarray,  # uint8 [H, W, 3]
+    mask: np.ndarray | None = None,  # uint8 [H, W]
+    source: Mapping | None = None,
+    content: np.ndarray | None = None,  # uint8 [h, w, 3]
+    rig: Rig | None = None,
+) -> None:
+    """Write a reconstruction into an existing folder. source: of source.json, without its version. Raises RunFolderError."""
     folder = Path(folder)
     save_mesh(mesh, folder / "mesh.obj")
     save_camera(camera, folder / "camera.json")
@@ -54,15 +61,14 @@ def save_reconstruction(folder, mesh, camera, photo, mask=None, source=None, con
         write_image(folder / "mask.png", mask)
     if content is not None:
         write_image(folder / "content.png", content)
+    if rig is not None:
+        save_rig(rig, folder / "rig.npz")
     if source is not None:
         write_json(folder / "source.json", {"version": SOURCE_VERSION, **source})
 
 
-def load_reconstruction(folder, limits=LIMITS):
-    """Read and check a reconstruction folder. limits: pipeline.settings.schema.LimitSettings. Returns Reconstruction.
-
-    Raises ReconstructionError.
-    """
+def load_reconstruction(folder: str | Path, limits: LimitSettings = LIMITS) -> Reconstruction:
+    """Read and check a reconstruction folder. Raises ReconstructionError."""
     folder = Path(folder)
     for name in ("mesh.obj", "camera.json", "photo.png"):
         if not (folder / name).is_file():
@@ -83,43 +89,62 @@ def load_reconstruction(folder, limits=LIMITS):
             raise ReconstructionError(
                 f"{folder / name} is {image.shape[1]} x {image.shape[0]} px, camera.json says {expected[1]} x {expected[0]}"
             )
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = np.abs(camera.homogeneous(mesh.vertices)).max()
+    if not reach < LARGEST_COORDINATE:
+        raise ReconstructionError(
+            f"{folder / 'mesh.obj'}: a vertex reaches {reach:.3g} (px of camera.json times depth); "
+            f"less than {LARGEST_COORDINATE:g} is needed"
+        )
     source = _source(folder / "source.json")
-    pose = source.get("head_to_camera")
-    return Reconstruction(
-        mesh,
-        camera,
-        photo,
-        mask,
-        content,
-        _frontal_pose(mesh) if pose is None else _checked_pose(pose, folder / "source.json"),
-        pose is not None and source.get("uv_symmetry") == "u=0.5",
-        source,
-    )
+    given = source.get("head_to_camera")
+    pose = _frontal_pose(mesh) if given is None else _checked_pose(given, folder / "source.json")
+    symmetric = given is not None and source.get("uv_symmetry") == "u=0.5"
+    rig = None
+    if (folder / "rig.npz").exists() and source.get("version", SOURCE_VERSION) > 1:
+        if given is None:
+            raise ReconstructionError(f"{folder / 'rig.npz'} needs head_to_camera in source.json, which says where its frame is")
+        rig = _checked_rig(folder / "rig.npz", mesh, pose, limits)
+    return Reconstruction(mesh, camera, photo, mask, content, pose, symmetric, source, rig)
 
 
-def _require_size(path, megabytes, advice):
+def _checked_rig(path: Path, mesh: Mesh, head_to_camera: np.ndarray, limits: LimitSettings) -> Rig:
+    try:
+        rig = load_rig(path, limits)
+    except RigError as error:
+        raise ReconstructionError(str(error)) from error
+    try:
+        rig.check(mesh, head_to_camera)
+    except RigError as error:
+        raise ReconstructionError(f"{path}: {error}") from error
+    return rig
+
+
+def _require_size(path: Path, megabytes: float, advice: str) -> None:
     """Raises ReconstructionError for a larger file, before any of it is read."""
     size = path.stat().st_size / 1e6 if path.is_file() else 0
     if size > megabytes:
         raise ReconstructionError(f"{path} has {size:.0f} MB, allowed are {megabytes:g}: {advice.format(math.ceil(size))}")
 
 
-def _source(path):
+def _source(path: Path) -> dict:
+    """source.json; {} where there is none. Raises ReconstructionError."""
     if not path.is_file():
         return {}
     try:
         source = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ReconstructionError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(source, dict) or source.get("version", SOURCE_VERSION) != SOURCE_VERSION:
-        raise ReconstructionError(f"{path} must be a JSON object of version {SOURCE_VERSION}")
+    if not isinstance(source, dict) or source.get("version", SOURCE_VERSION) not in range(1, SOURCE_VERSION + 1):
+        raise ReconstructionError(f"{path} must be a JSON object of version 1 or {SOURCE_VERSION}")
     return source
 
 
-def _checked_pose(pose, path):
+def _checked_pose(given: object, path: Path) -> np.ndarray:
+    """head_to_camera [4, 4] float64 of source.json. Raises ReconstructionError."""
     try:
-        pose = np.asarray(pose, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
+        pose = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):  # no numbers, ragged rows, an integer beyond all floats
         pose = np.zeros(0)
     rigid = (
         pose.shape == (4, 4)
@@ -136,8 +161,8 @@ def _checked_pose(pose, path):
     return pose
 
 
-def _frontal_pose(mesh):
-    """Nothing is known of the head: the camera's axes with y up, at the middle of the mesh."""
+def _frontal_pose(mesh: Mesh) -> np.ndarray:
+    """[4, 4] where nothing is known of the head: the camera's axes with y up, at the middle of the mesh."""
     pose = np.diag([1.0, -1.0, -1.0, 1.0])
     pose[:3, 3] = mesh.vertices.mean(0)
     return pose

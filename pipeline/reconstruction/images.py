@@ -5,10 +5,13 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from external.errors import UserError
 from external.quiet import quiet_native_output
@@ -18,12 +21,34 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 LIMITS = LimitSettings()
+T = TypeVar("T")
 
-# What Pillow's decoders raise for damaged files.
+# What Pillow's decoders raise for damaged files. Only calls of Pillow stand in a `try` with these, so that an error of this
+# program is not taken for a damaged photo. Of mutated files, the first four are what was met.
 _DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, ArithmeticError, MemoryError,
-    RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,  # cut short, damaged compressed data, a compression that is not supported
+    SyntaxError,  # a damaged chunk of a PNG, a damaged header of EXIF
+    ValueError,  # sizes and offsets that cannot be
+    TypeError,  # a TIFF tag of another type than its meaning needs
+    LookupError,  # a TIFF tag that is missing, or shorter than it should be
+    ArithmeticError,  # a TIFF tag that is zero where it divides, or too large for an integer
+    EOFError,  # the end of the file within a block
+    struct.error,  # the end of the data within a number
+    zlib.error,  # damaged compressed text or colour profile in PNG
+)
+_CODEC_WITHOUT_MEMORY = "out of memory"  # in the OSError that stands for a decoder's MemoryError
+
+# EXIF's Orientation (CIPA DC-008, 4.6.5) -> how the stored picture is turned upright.
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _MID_GREY = 128
 
@@ -56,12 +81,7 @@ def read_photo(path: str | Path, limits: LimitSettings = LIMITS) -> np.ndarray:
         # Pillow warns of odd metadata; what makes a photo unusable is raised.
         warnings.simplefilter("ignore")
         image = _upright(_decoded(path, data, limits.photo_megapixels))
-    try:
-        return np.array(_to_srgb(_eight_bit(image, path)))
-    except (ValueError, OSError, MemoryError) as error:
-        if isinstance(error, PhotoError):
-            raise
-        raise PhotoError(f"{path} has colours that cannot be converted to RGB ({image.mode}): {error}") from error
+        return np.array(_to_srgb(_eight_bit(image, path), path))
 
 
 def as_float(image: np.ndarray) -> np.ndarray:
@@ -82,44 +102,57 @@ def as_bytes(image: np.ndarray) -> np.ndarray:
 
 def _decoded(path: Path, data: bytes, maximum_megapixels: float) -> Image.Image:
     Image.init()
-    pillow_limit = Image.MAX_IMAGE_PIXELS
-    try:
-        # Our own limit takes the place of Pillow's, which is lower and warns on the terminal. Pillow refuses by itself
-        # what is more than twice as large, when it opens the file.
-        Image.MAX_IMAGE_PIXELS = math.ceil(maximum_megapixels * 1e6)
-        with quiet_native_output():
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    with _pixel_limit(maximum_megapixels), quiet_native_output():  # libtiff writes its own lines to the terminal
+        image = _from_pillow(path, lambda: Image.open(io.BytesIO(data), formats=_FORMATS))
         megapixels = image.width * image.height / 1e6
         if megapixels > maximum_megapixels:
             raise PhotoError(
                 f"{path} has {image.width} x {image.height} pixels, allowed are {maximum_megapixels:g} megapixels: "
                 f"make it smaller, or give limits.photo_megapixels={math.ceil(megapixels)}"
             )
-        with quiet_native_output():  # libtiff writes its own lines to the terminal
-            image.load()
-    except PhotoError:
-        raise
+        _from_pillow(path, image.load)
+    return image
+
+
+def _from_pillow(path: Path, call: Callable[[], T]) -> T:
+    """What a call of Pillow returns. Raises PhotoError for a damaged file, MemoryError where memory is short."""
+    try:
+        return call()
     except Image.DecompressionBombError as error:
         raise PhotoError(
-            f"{path} has more than twice the {maximum_megapixels:g} megapixels that are allowed: make it smaller, or give "
-            "limits.photo_megapixels=N"
+            f"{path} has more than twice the {Image.MAX_IMAGE_PIXELS / 1e6:g} megapixels that are allowed: make it smaller, "
+            "or give limits.photo_megapixels=N"
         ) from error
     except Image.UnidentifiedImageError as error:
         raise PhotoError(f"{path} is not an image of a kind that is read ({', '.join(_FORMATS)})") from error
     except _DECODER_ERRORS as error:
+        if _CODEC_WITHOUT_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise PhotoError(f"{path} is damaged or incomplete: {reason}") from error
+
+
+@contextmanager
+def _pixel_limit(megapixels: float) -> Iterator[None]:
+    """Our own limit in the place of Pillow's, which is lower and warns on the terminal.
+
+    Pillow refuses by itself what is more than twice as large, when it opens the file.
+    """
+    pillows = Image.MAX_IMAGE_PIXELS
+    try:
+        Image.MAX_IMAGE_PIXELS = math.ceil(megapixels * 1e6)
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = pillow_limit
-    return image
+        Image.MAX_IMAGE_PIXELS = pillows
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(_ORIENTATION_TAG)
     except _DECODER_ERRORS:
         # Damaged EXIF says nothing about the orientation; the pixels are good.
         return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
@@ -136,24 +169,32 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
     return scaled
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB in sRGB; transparent parts over mid-grey."""
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+def _to_srgb(image: Image.Image, path: Path) -> Image.Image:
+    """RGB in sRGB; transparent parts over mid-grey. Raises PhotoError for colours that Pillow cannot convert."""
+    alpha = _converted(image, "RGBA", path).getchannel("A") if image.has_transparency_data else None
     profile = image.info.get("icc_profile")
     if image.mode not in ("L", "RGB", "CMYK", "LAB"):
-        image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
-    colours = _from_profile(image, profile) if profile or image.mode == "LAB" else image.convert("RGB")
+        image = _converted(image, "L" if image.mode in ("1", "LA", "La") else "RGB", path)
+    colours = _by_profile(image, profile) if isinstance(profile, bytes) or image.mode == "LAB" else None
+    colours = colours or _converted(image, "RGB", path)
     if alpha is None:
         return colours
     return Image.composite(colours, Image.new("RGB", colours.size, (_MID_GREY,) * 3), alpha)
 
 
-def _from_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Through the colour profile to sRGB; a profile that is damaged or of another kind of colour is passed over."""
+def _converted(image: Image.Image, mode: str, path: Path) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except ValueError as error:  # Pillow has no conversion between these
+        raise PhotoError(f"{path} has colours that cannot be converted to RGB ({image.mode}): {error}") from error
+
+
+def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """Through the colour profile (None: Lab) to sRGB; None for a profile that is damaged or of another kind of colour."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
         if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(source):
             return image
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, TypeError):
-        return image.convert("RGB")
+    except (ImageCms.PyCMSError, OSError):  # cannot be opened, or builds no transform
+        return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.reconstruction.images import IMAGE_ENDINGS, PhotoError
+from pipeline.runs.files import read_json
 from pipeline.runs.run_folder import OWN_FILES
 
 # A file name may have 255 bytes; results are made in a folder with a longer name.
@@ -141,18 +142,15 @@ def face_names(photo_name: str, count: int) -> list[str]:
 
 
 def faces_of(folder: str | Path, photo_name: str) -> list[str]:
-    """Names of all faces of a photo, as the reconstruction of its first one tells; only its own where that tells no such names."""
-    try:
-        names = json.loads((Path(folder) / "source.json").read_text(encoding="utf-8"))["faces"]
-        # What a file says is not trusted as a path.
-        return names if names == face_names(photo_name, len(names)) else [photo_name]
-    except (OSError, ValueError, RecursionError, LookupError, TypeError):
-        return [photo_name]
+    """Names of all faces of a photo, by the reconstruction of its first one; its own alone where that lists no such names."""
+    names = read_json(Path(folder) / "source.json").get("faces")
+    # What a file says is not trusted as a path.
+    return names if isinstance(names, list) and names == face_names(photo_name, len(names)) else [photo_name]
 
 
 def input_files(folder: str | Path) -> list[Path]:
     """The files a refinement of this folder depends on, in a fixed order."""
-    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "source.json")
+    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "rig.npz", "source.json")
     return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
 
 

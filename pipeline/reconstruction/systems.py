@@ -1,39 +1,44 @@
 """The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
 
-Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at once, and
-`make(list of FoundFaces) -> for each, a list of FaceGeometry, one per face, or a FaceError`.
+Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at
+once, and `make`: of photos, for each a list of FaceGeometry, one per face, or a FaceError.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder, used_by
-from external.geometry import PUPIL_DISTANCE
-from pipeline.reconstruction.detect import FaceError
+from external.geometry import PUPIL_DISTANCE, FaceGeometry, FaceGeometryError
+from external.mtcnn import Face
+from pipeline.reconstruction.detect import FaceError, FoundFaces
 from pipeline.settings.errors import ConfigError
+from pipeline.settings.schema import Config
+from renderer.mesh import Mesh
 
 
 class FaceMesh:
-    """MediaPipe Face Mesh and our template: nothing to obtain."""
+    """MediaPipe Face Mesh and our template; both come with the installation."""
 
     name = "MTCNN + MediaPipe Face Mesh + face template"
     parts = ("mtcnn", "face_mesh")
     symmetric = True
     batch = 1
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         self._settings = config.reconstruct
 
-    def parse(self, pixels, face):
+    def parse(self, pixels: np.ndarray, face: Face) -> np.ndarray | None:
+        """Landmarks [468, 3] of a face in the upright photo, uint8 [H, W, 3]; None where there are none."""
         from external.face_mesh.landmarks import find_landmarks
 
         return find_landmarks(pixels, face.box, face.points)
 
-    def make(self, found):
+    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry] | FaceError]:
         return [self._make(photo) for photo in found]
 
-    def _make(self, photo):
+    def _make(self, photo: FoundFaces) -> list[FaceGeometry] | FaceError:
         from external.face_mesh.face_mask import face_mask
         from external.face_mesh.reconstruction import reconstruct
 
@@ -42,7 +47,7 @@ class FaceMesh:
         for _, landmarks in photo.faces:
             try:
                 result = reconstruct(landmarks, width, height, self._settings.crop_margin, self._settings.subdivisions)
-            except ValueError as error:
+            except FaceGeometryError as error:
                 return FaceError(str(error))
             mask = face_mask(cut(photo.pixels, result.crop), result, PUPIL_DISTANCE)
             made.append(replace(result, mask=mask))
@@ -50,7 +55,7 @@ class FaceMesh:
 
 
 class Deep3DFaceRecon:
-    """The paper's reconstruction. Its files are the user's to obtain (`python -m external.assets doctor`)."""
+    """The paper's reconstruction. The user obtains its files (`python -m external.assets doctor`)."""
 
     name = "MTCNN + Deep3DFaceRecon + Basel Face Model 2009"
     parts = ("mtcnn", "deep3dfacerecon")
@@ -58,26 +63,30 @@ class Deep3DFaceRecon:
     parse = None
     batch = 16
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
+        """Raises ConfigError for files of model and network that are missing or not what they should be."""
         from external.deep3dfacerecon import load_face_model, load_network
 
         folder = assets_folder(config.assets)
         self._colours = config.texture_size if config.reconstruct.model_colours else 0
         try:
             self._model = load_face_model((folder / FACE_MODEL).parent)
+            _ = self._model.uvs  # read when first asked for
             self._network = load_network(folder / RECONSTRUCTION_NETWORK)
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError(str(error)) from error
 
-    def make(self, found):
+    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry] | FaceError]:
+        """Raises FaceError where the points of any of the photos are no face's."""
         import torch
         from PIL import Image
 
         from external.deep3dfacerecon import align, reconstruct
 
-        aligned = [
-            align(Image.fromarray(photo.pixels), face.points - 0.5) for photo in found for face, _ in photo.faces
-        ]
+        try:
+            aligned = [align(Image.fromarray(photo.pixels), face.points - 0.5) for photo in found for face, _ in photo.faces]
+        except FaceGeometryError as error:
+            raise FaceError(str(error)) from error
         crops = torch.from_numpy(np.stack([crop for crop, _ in aligned])).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
             coefficients = self._network(crops)
@@ -86,17 +95,17 @@ class Deep3DFaceRecon:
         for photo in found:
             of_photo = [next(results) for _ in photo.faces]
             try:
-                made.append([self._placed(reconstruct(row, alignment, self._model)) for row, alignment in of_photo])
-            except ValueError as error:
+                made.append([self._coloured(reconstruct(row, alignment, self._model)) for row, alignment in of_photo])
+            except FaceGeometryError as error:
                 made.append(FaceError(str(error)))
         return made
 
-    def _placed(self, result):
+    def _coloured(self, result: FaceGeometry) -> FaceGeometry:
         content = model_texture(result.mesh, result.colour, self._colours) if self._colours else None
         return replace(result, content=content)
 
 
-def model_texture(mesh, colours, size):
+def model_texture(mesh: Mesh, colours: np.ndarray, size: int) -> np.ndarray:
     """The face model's colours as a texture [size, size, 3] float32, 0..1, continued past the island.
 
     colours: [V, 3], per vertex. They are kept as they are; the published system divides them by their maximum.
@@ -110,7 +119,7 @@ def model_texture(mesh, colours, size):
     return dilate(texture, fragments.face_ids >= 0)
 
 
-def cut(pixels, crop):
+def cut(pixels: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
     """The crop (left, top, width, height) of a photo [H, W, 3], pixel for pixel."""
     left, top, width, height = crop
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
@@ -119,6 +128,6 @@ def cut(pixels, crop):
 SYSTEMS = {"face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}
 
 
-def assets_of(system):
+def assets_of(system: type) -> list[dict]:
     """What a system uses, with licences, as dicts for manifests."""
     return used_by(*system.parts)

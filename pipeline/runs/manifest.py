@@ -4,7 +4,6 @@ import csv
 import importlib.metadata
 import io
 import itertools
-import os
 import platform
 import re
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.runs.files import read_json, write_json, write_text
+from pipeline.runs.machine import processors
 from pipeline.settings.command_line import Arguments
 from pipeline.settings.loading import to_yaml
 
@@ -137,7 +137,7 @@ def software_versions() -> dict:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processors": os.cpu_count(),
+        "processors": processors(),
         "packages": packages,
     }
 

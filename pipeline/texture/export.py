@@ -6,7 +6,9 @@ plain diffuse without gloss.
 
 import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import trimesh
 from PIL import Image
 
@@ -16,10 +18,11 @@ from renderer.mesh import Mesh, joined_corners, save_mesh, vertex_normals
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # what glTF calls data of vertices and indices
 
 
-def head_mesh(mesh, head_to_camera, outward=1.0):
+def head_mesh(mesh: Mesh, head_to_camera: np.ndarray, outward: float = 1.0) -> Mesh:
     """The mesh [camera space] in the head frame: x to the person's left, y up, z out of the face.
 
-    outward: -1 turns the faces over: programs that draw only front faces would show nothing of a mesh wound inwards.
+    head_to_camera: [4, 4], rigid. outward: -1 turns the faces over: programs that draw only front faces would show
+    nothing of a mesh wound inwards.
     """
     rotation, translation = head_to_camera[:3, :3], head_to_camera[:3, 3]
     order = [0, 1, 2] if outward > 0 else [0, 2, 1]
@@ -27,7 +30,7 @@ def head_mesh(mesh, head_to_camera, outward=1.0):
     return Mesh(vertices, mesh.faces[:, order], mesh.uvs, mesh.uv_faces[:, order])
 
 
-def write_obj(folder, mesh, name):
+def write_obj(folder: Path, mesh: Mesh, name: str) -> None:
     """NAME.obj, NAME.mtl and NAME_texture.png, which is the folder's texture.png. mesh: in the head frame."""
     texture_name = f"{name}_texture.png"
     try:
@@ -42,7 +45,7 @@ def write_obj(folder, mesh, name):
     save_mesh(mesh, folder / f"{name}.obj", material_file=f"{name}.mtl", material=name, normals=normals)
 
 
-def write_glb(folder, mesh, texture, name):
+def write_glb(folder: Path, mesh: Mesh, texture: np.ndarray, name: str) -> None:
     """NAME.glb with the texture inside. mesh: in the head frame. texture: uint8 [H, W, 3]."""
     vertex_ids, uv_ids, faces = joined_corners(mesh)
     normals = vertex_normals(mesh.vertices, mesh.faces)
@@ -60,7 +63,7 @@ def write_glb(folder, mesh, texture, name):
     scene = trimesh.Scene()
     scene.add_geometry(head, node_name=name, geom_name=name)
 
-    def finish(tree):
+    def finish(tree: dict) -> None:
         # Viewers that know no unlit materials show the diffuse one.
         tree["extensionsUsed"] = ["KHR_materials_unlit"]
         tree["materials"][0]["extensions"] = {"KHR_materials_unlit": {}}

@@ -17,7 +17,7 @@ BACKDROP = 0.18
 FOCAL = 3.0  # of the picture's side: a portrait lens
 
 
-def turned_view(texture, mesh, degrees, size):
+def turned_view(texture: np.ndarray, mesh: Mesh, degrees: float, size: int) -> np.ndarray:
     """A rendering [size, size, 3] of a mesh in the head frame, turned about its upright axis; positive: towards its left.
 
     texture: [h, w, 3], 0..1.
@@ -33,7 +33,7 @@ def turned_view(texture, mesh, degrees, size):
     return image
 
 
-def preview(photo, overlay, texture, head, size):
+def preview(photo: np.ndarray, overlay: np.ndarray, texture: np.ndarray, head: Mesh, size: int) -> np.ndarray:
     """The picture, uint8 [size, 5 size, 3].
 
     photo, overlay: [H, W, 3]; texture: [h, w, 3]; all 0..1. head: the mesh in the head frame.
@@ -43,8 +43,8 @@ def preview(photo, overlay, texture, head, size):
     return as_bytes(np.concatenate(tiles, axis=1))
 
 
-def _fit(image, size):
-    """The image, scaled to fit a square of the backdrop's colour."""
+def _fit(image: np.ndarray, size: int) -> np.ndarray:
+    """The image [H, W, 3], scaled to fit a square [size, size, 3] of the backdrop's colour."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     shape = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -55,7 +55,7 @@ def _fit(image, size):
     return tile
 
 
-def main():
+def main() -> None:
     """`python -m pipeline.texture.preview OUT PICTURE`: the previews of a run, one row per photo."""
     if len(sys.argv) != 3:
         raise SystemExit(f"usage: python -m pipeline.texture.preview OUT PICTURE (got {len(sys.argv) - 1} arguments)")

@@ -1,6 +1,5 @@
 """What is written for one photo, and the record of the work on it: seconds, losses, progress."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import numpy as np
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float
 from pipeline.runs.files import write_image, write_json
+from pipeline.runs.machine import peak_memory, reset_peak_memory
 from pipeline.runs.run_folder import LOG_FOLDER, export_name
 from pipeline.settings.loading import to_yaml
 from pipeline.settings.schema import Config
@@ -30,7 +30,7 @@ VERSION = "4"  # of what this stage writes; raised when the same input gives oth
 
 
 class WorkLog:
-    """Seconds per part of the work on one photo, its loss curve, and how far it is."""
+    """Seconds per part of the work on one photo, its loss curve, its memory, and how far it is."""
 
     def __init__(self, folder: Path, config: Config, progress: Callable[[float, str], None] | None = None):
         """folder: of the results, for TensorBoard's records. progress(share, text)."""
@@ -38,6 +38,7 @@ class WorkLog:
         self.curve: list[dict] = []
         self._tensorboard = TensorBoardLog(folder / LOG_FOLDER) if config.log.tensorboard else None
         self._progress = progress or (lambda share, text: None)
+        self._counts_memory = reset_peak_memory()
 
     @contextmanager
     def part(self, name: str, share: float) -> Iterator[None]:
@@ -46,6 +47,11 @@ class WorkLog:
         started = time.perf_counter()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 3)
+
+    def memory(self) -> dict[str, int]:
+        """The process's most memory, in MB, since this log began; where the system tells it only since the process began, it
+        is called so: then it may be that of a photo before this one."""
+        return {"peak_memory_mb" if self._counts_memory else "process_peak_memory_mb": round(peak_memory() / 2**20)}
 
     def images(self, initial: np.ndarray, refined: np.ndarray, preview: np.ndarray) -> None:
         """Show images, uint8 [H, W, 3], in TensorBoard where it is asked for."""
@@ -128,7 +134,7 @@ def write_metrics(
         "losses": log.curve[-1] if log.curve else {},
         "loss_curve": log.curve,
         "seconds": {**log.seconds, "all": round(sum(log.seconds.values()), 3)},
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        **log.memory(),
         "notes": refined.notes,
         "settings": to_yaml(config),
         **about,

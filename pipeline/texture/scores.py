@@ -1,5 +1,6 @@
 """How well a rendering agrees with the photo: inside the face, and as the same person. No loss uses these."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ WINDOW = 11  # px, of SSIM
 BAND_PIXELS = 2**20  # compared at once: SSIM takes some 500 bytes for each
 
 
-def rendering_scores(rendering, photo, region):
+def rendering_scores(rendering: np.ndarray, photo: np.ndarray, region: np.ndarray) -> dict[str, float | None]:
     """PSNR in dB and SSIM (Wang et al. 2004, Gaussian window, sigma 1.5) of a rendering over a region.
 
     rendering, photo: [H, W, 3], 0..1. region: [H, W] bool. Outside the region both hold the photo, so that SSIM's window
@@ -39,7 +40,7 @@ def rendering_scores(rendering, photo, region):
     return {"psnr": float(-10 * np.log10(error)) if error > 0 else None, "ssim": float(ssim) if np.isfinite(ssim) else None}
 
 
-def _similarity(first, second):
+def _similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """SSIM at every pixel and channel, [H, W, 3]."""
     return structural_similarity(
         first, second, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
@@ -47,14 +48,16 @@ def _similarity(first, second):
 
 
 @cache
-def _network(setting):
+def _network(setting: str) -> arcface.IResNet50:
     try:
         return arcface.load(assets_folder(setting) / IDENTITY_NETWORK)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def identity_similarity(setting, photo, rendering, points):
+def identity_similarity(
+    setting: str, photo: np.ndarray, rendering: np.ndarray, points: Sequence | None
+) -> float | None:
     """Cosine similarity, -1..1, of the faces in photo and rendering over the photo, both [H, W, 3], 0..1.
 
     setting: `assets`. points: [5, 2] px, pixel centres at +0.5. None without the weights or the points.
