@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 # Before torch is loaded: threads that spin while they wait make a run three times slower on a machine with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from evaluation.layout import OWN_FILES
 from evaluation.options import EvaluationArguments, parse
-from evaluation.output_folder import mark_own, require_own
 from pipeline.runs.machine import processors
 from pipeline.runs.progress import Progress
 from pipeline.runs.run_folder import RunFolder
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Evaluate what a command line names; returns the exit code."""
     arguments = parse(argv)
-    require_own(arguments.out)
     from evaluation import batch, inputs  # torch takes a second; wrong use should not wait for it
     from evaluation.methods import features_of
 
@@ -53,8 +52,7 @@ def main(argv: list[str]) -> int:
         return ALL_DONE
 
     started = time.perf_counter()
-    with RunFolder(arguments.out):
-        mark_own(arguments.out)
+    with RunFolder(arguments.out, OWN_FILES):
         subjects = inputs.find_and_reconstruct(arguments)
         views, lines, failures = batch.make_views(scoring, subjects, methods, arguments.yaws)
         with Progress("evaluate", len(views), "view") as progress:

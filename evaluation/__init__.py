@@ -2,7 +2,7 @@
 
     options        the command line
     inputs         reconstruction folders, and photos, which are reconstructed first
-    output_folder  OUT: whose it is
+    layout         what OUT holds
     reprojection   truth from a photo, and pictures of it with known geometry
     prepared       what all methods start from: unwrapped, fitted, completed
     methods        what is compared: fills, completion, configs, published choices, finished textures, planted defects

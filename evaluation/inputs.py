@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from evaluation.layout import RECONSTRUCTION_CONFIG, RECONSTRUCTIONS
 from evaluation.options import EvaluationArguments
-from evaluation.output_folder import RECONSTRUCTION_CONFIG, RECONSTRUCTIONS
 from pipeline.reconstruction.images import PhotoError
 from pipeline.reconstruction.photos import Subject, find_photos, is_reconstruction, resolve_inputs
 from pipeline.runs.files import write_text

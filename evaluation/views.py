@@ -19,8 +19,8 @@ import numpy as np
 
 from evaluation import measures, methods, perceptual
 from evaluation.identity import FacePoints
+from evaluation.layout import VIEWS
 from evaluation.methods import Method
-from evaluation.output_folder import VIEWS
 from evaluation.prepared import Prepared, prepare
 from evaluation.reprojection import (
     NEAR_FRONTAL,
