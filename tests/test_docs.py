@@ -7,13 +7,13 @@ import pytest
 
 from external.assets import ASSETS
 from pipeline.runs.run_folder import OWN_FILES
-from pipeline.settings.loading import describe, list_configs, load_config
+from pipeline.settings.loading import list_configs, load_config, settings_table
 from pipeline.settings.table import current_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"])
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"outputs", "build"}
-SETTINGS = {line.strip().partition("=")[0] for line in describe().splitlines()}
+SETTINGS = {key for key, _, _ in settings_table()}
 # Files that a run writes, and an example of the user's.
 NOT_OURS = {*OWN_FILES, "mine.yaml"}
 # Where the options of each program are declared.

@@ -107,9 +107,14 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
 
 
+def settings_table() -> list[tuple[str, str, str]]:
+    """(dotted key, default as YAML, meaning with limits) of every setting, in the order of the source."""
+    return [(key, _as_yaml(setting["default"]), _help(setting)) for key, setting in _settings().items()]
+
+
 def describe() -> str:
     """Every key with its default, meaning and allowed values, one line each, for --help."""
-    rows = [(f"{key}={_as_yaml(setting['default'])}", _help(setting)) for key, setting in _settings().items()]
+    rows = [(f"{key}={default}", meaning) for key, default, meaning in settings_table()]
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
 

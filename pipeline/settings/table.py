@@ -4,19 +4,17 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from pipeline.settings.loading import describe
+from pipeline.settings.loading import settings_table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 HEADING = "## Every setting\n"  # all that follows it in the page is written by this module
-_LINE = re.compile(r"  (?P<key>[a-z0-9_.]+)=(?P<default>.*?)  +(?P<meaning>\S.*)")
 
 
 def tables() -> str:
-    """A Markdown table for each group of settings, from the lines of --help."""
-    settings = [match.groupdict() for match in map(_LINE.fullmatch, describe().splitlines())]
+    """A Markdown table for each group of settings."""
     parts = []
-    for group, members in groupby(settings, key=lambda setting: setting["key"].rpartition(".")[0]):
-        rows = [f"| `{row['key']}` | `{row['default']}` | {_escaped(row['meaning'])} |" for row in members]
+    for group, members in groupby(settings_table(), key=lambda row: row[0].rpartition(".")[0]):
+        rows = [f"| `{key}` | `{default}` | {_escaped(meaning)} |" for key, default, meaning in members]
         title = f"`{group}`" if group else "General"
         parts.append("\n".join([f"### {title}", "", "| key | default | meaning |", "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
