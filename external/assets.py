@@ -1,6 +1,6 @@
 """What comes from outside: code, networks, face models and pictures, with their licences, and where their files belong.
 
-One table; manifests, source.json and the README take it from here.
+One table; manifests, source.json and docs/licences.md take it from here.
 
     python -m external.assets doctor                  what is here, what is missing, what that disables, what to do
     python -m external.assets setup [--from FOLDER]   the assets that come with an installation (into data/setup/)
@@ -439,7 +439,7 @@ def _version(package):
 
 
 def table():
-    """The catalogue as the README's Markdown table."""
+    """The catalogue as the Markdown table of docs/licences.md."""
     lines = ["| asset | needed for | licence | commercial use | from | where it belongs |", "|---|---|---|---|---|---|"]
     for asset in ASSETS:
         below = "data/setup" if asset.wheel else "data"

@@ -1,6 +1,7 @@
-"""The two stages of a run and what they share.
+"""The two stages of a run, in rooms that import downwards only.
 
-`python -m pipeline.reconstruction` turns photos into reconstruction folders; `refine.py` turns those into textures. Shared
-by both: `config` (all settings), `photos` (which photos, and their pixels) and `run_folder` (what is written where, so
-that no kill leaves a half result).
+    texture          reconstruction folder -> texture, head and pictures (refine.py)
+    reconstruction   photo -> reconstruction folder (`python -m pipeline.reconstruction`)
+    runs             many photos: run folder, manifest, resuming, jobs, backends, progress
+    settings         schema and reading of settings, command line, user errors
 """

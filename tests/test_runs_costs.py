@@ -34,7 +34,7 @@ def test_what_is_not_known_beforehand_is_said_after_the_first_photo():
 def test_the_published_schedule_takes_hours_and_the_default_seconds():
     hours = refinement_seconds(load_config("facerefiner"), "vgg16") / 3600
     assert 2 < hours < 4  # docs/benchmarks.md: about 3 h
-    assert 10 < refinement_seconds(load_config(), "patches") < 30  # README: about 18 s
+    assert 10 < refinement_seconds(load_config(), "patches") < 30
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(700, "12 min"), (5300, "88 min"), (11_000, "3 h"), (200_000, "2 days")])
