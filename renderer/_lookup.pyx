@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # distutils: extra_compile_args = -O3 -ffp-contract=off
-"""The kernel that gathers a pixel's texels; arguments are checked in lookup.py."""
+"""Kernels of the texture look-up; lookup.py checks the arguments."""
 
 from libc.math cimport floor
 
@@ -25,10 +25,10 @@ cdef inline int merge(int* texels, double* weights, int count, int texel, double
 def gather_texels(const int[:, ::1] face_ids, const float[:, :, ::1] barycentrics, const double[:, ::1] uvs,
                   const int[:, ::1] uv_faces, int height, int width, int per_pixel, long long[::1] pixels,
                   float[::1] coverage, int[::1] lengths, int[::1] texels, float[::1] weights):
-    """Rows of the look-up matrix for a band of the image that was rasterised with per_pixel^2 samples per pixel.
+    """Writes the rows of the look-up matrix for a band of the image, rasterised with per_pixel^2 samples per pixel.
 
-    Writes, for each pixel that any sample hit: its index in the band, the share of samples that hit, the number of
-    texels, and the texels and their weights one after another. Returns (pixels, texels) written.
+    For each pixel with at least one hit: its index in the band, the share of samples that hit, the number of texels,
+    and the texels with their weights, one after another. Returns the numbers of pixels and of texels written.
     """
     cdef int rows = face_ids.shape[0] // per_pixel
     cdef int columns = face_ids.shape[1] // per_pixel
@@ -85,7 +85,7 @@ ctypedef fused real:
 
 def multiply_rows(const int[::1] starts, const int[::1] columns, const float[::1] weights, const real[:, :] values,
                   real[:, :] result, Py_ssize_t first, Py_ssize_t last):
-    """result[first:last] = matrix @ values, for a sparse matrix by rows and three columns of values."""
+    """result[first:last] = (matrix @ values)[first:last], for a matrix in CSR form and values with three columns."""
     cdef Py_ssize_t row
     cdef int entry, column
     cdef real weight, red, green, blue

@@ -1,12 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # distutils: extra_compile_args = -O3 -ffp-contract=off
-"""The rasteriser's kernel; arguments are checked in rasterize.py.
+"""The rasteriser's kernel; rasterize.py checks the arguments.
 
 Homogeneous edge functions (Olano & Greer 1997, "Triangle scan conversion using 2D homogeneous coordinates"): with
 the vertices a, b, c as homogeneous image positions and the pixel centre p = (x, y, 1), the three determinants
 [p, b, c], [p, c, a], [p, a, b] are proportional to the perspective-correct barycentric coordinates and have the sign
 of [a, b, c] exactly where the pixel sees the triangle in front of the camera. No clipping is needed.
-Where rounding could change a sign it is computed exactly, so neighbours never both miss or both take a pixel.
+Where rounding could change a sign, the sign is computed exactly, so every pixel on a shared edge belongs to exactly one
+of the two faces.
 """
 
 from libc.math cimport ceil, fabs, floor, fma
@@ -16,7 +17,7 @@ cdef struct Edge:
     double a          # the edge function is a x + b y + c
     double b
     double c
-    double doubt      # below this magnitude its sign is not certain
+    double error_bound  # of the rounding error: the sign is certain above this magnitude
 
 
 cdef inline double two_sum(double first, double second, double* rest) noexcept nogil:
@@ -70,10 +71,10 @@ cdef int exact_sign(const double* p, const double* q, const double* r) noexcept 
     return 0
 
 
-cdef int settled_sign(double x, double y, const double* q, const double* r) noexcept nogil:
-    """Exact sign of an edge function; on the edge itself, that of the point (x + e, y + e^2) for a vanishing e > 0.
+cdef int tie_broken_sign(double x, double y, const double* q, const double* r) noexcept nogil:
+    """Exact sign of an edge function; on the edge itself, its sign at (x + e, y + e^2) for an infinitesimal e > 0.
 
-    This is the top-left rule, and consistent at shared vertices too.
+    This is the top-left rule; it is consistent at shared vertices too.
     """
     cdef double[3] point = [x, y, 1.0]
     cdef double[3] right = [1.0, 0.0, 0.0]
@@ -91,7 +92,7 @@ cdef inline Edge edge_between(const double* q, const double* r, double width, do
     edge.a = q[1] * r[2] - q[2] * r[1]
     edge.b = q[2] * r[0] - q[0] * r[2]
     edge.c = q[0] * r[1] - q[1] * r[0]
-    edge.doubt = 2e-15 * (
+    edge.error_bound = 2e-15 * (
         (fabs(q[1] * r[2]) + fabs(q[2] * r[1])) * width
         + (fabs(q[2] * r[0]) + fabs(q[0] * r[2])) * height
         + fabs(q[0] * r[1]) + fabs(q[1] * r[0])
@@ -105,14 +106,14 @@ cdef inline int orientation(const double* first, const double* q, const double* 
         + first[1] * (q[2] * r[0] - q[0] * r[2])
         + first[2] * (q[0] * r[1] - q[1] * r[0])
     )
-    cdef double doubt = 2e-15 * (
+    cdef double error_bound = 2e-15 * (
         fabs(first[0]) * (fabs(q[1] * r[2]) + fabs(q[2] * r[1]))
         + fabs(first[1]) * (fabs(q[2] * r[0]) + fabs(q[0] * r[2]))
         + fabs(first[2]) * (fabs(q[0] * r[1]) + fabs(q[1] * r[0]))
     )
-    if determinant > doubt:
+    if determinant > error_bound:
         return 1
-    if determinant < -doubt:
+    if determinant < -error_bound:
         return -1
     return exact_sign(first, q, r)
 
@@ -155,7 +156,7 @@ cdef void draw(int face, const double** corners, int[:, ::1] face_ids, float[:, 
         return
     left, right, top, bottom = 0, width - 1, 0, height - 1
     if in_front == 3:
-        # Centres lie at + 0.5; the margin covers the rounding of the divisions.
+        # Pixel centres are at + 0.5; the margin covers the rounding of the divisions.
         if right_most < 0 or left_most > width or bottom_most < 0 or top_most > height:
             return
         left = clamped(ceil(left_most - 0.5 - 1e-6), 0, width)
@@ -174,8 +175,8 @@ cdef void draw(int face, const double** corners, int[:, ::1] face_ids, float[:, 
         for k in range(3):
             rows[k] = edges[k].b * y + edges[k].c
             if right - left > 8 and edges[k].a != 0:
-                # The pixels beyond an edge are left out here; those near it are decided below.
-                slack = 1.5 + edges[k].doubt / fabs(edges[k].a)
+                # Skip the pixels clearly outside an edge; the loop below decides those near it.
+                slack = 1.5 + edges[k].error_bound / fabs(edges[k].a)
                 crossing = -rows[k] / edges[k].a
                 if (edges[k].a > 0) == (facing > 0):
                     from_x = max(from_x, crossing - slack)
@@ -191,12 +192,12 @@ cdef void draw(int face, const double** corners, int[:, ::1] face_ids, float[:, 
             for k in range(3):
                 value = edges[k].a * x + rows[k]
                 values[k] = value
-                if value > edges[k].doubt:
+                if value > edges[k].error_bound:
                     sign = 1
-                elif value < -edges[k].doubt:
+                elif value < -edges[k].error_bound:
                     sign = -1
                 else:
-                    sign = settled_sign(x, y, corners[(k + 1) % 3], corners[(k + 2) % 3])
+                    sign = tie_broken_sign(x, y, corners[(k + 1) % 3], corners[(k + 2) % 3])
                 if sign != facing:
                     inside = False
                     break
@@ -210,7 +211,7 @@ cdef void draw(int face, const double** corners, int[:, ::1] face_ids, float[:, 
                 values[k] = values[k] / total if total > 0 else 1.0 / 3.0
             distance = values[0] * corners[0][2] + values[1] * corners[1][2] + values[2] * corners[2][2]
             nearness = <float> distance
-            # Faces come in order, so that "nearer" alone gives ties to the lowest id.
+            # Faces are drawn in order, so the strict comparison gives ties to the lowest id.
             if distance > 0 and nearness < depth[i, j]:
                 depth[i, j] = nearness
                 face_ids[i, j] = face
@@ -220,7 +221,7 @@ cdef void draw(int face, const double** corners, int[:, ::1] face_ids, float[:, 
 
 def rasterize_homogeneous(const double[:, ::1] positions, const int[:, ::1] faces, int[:, ::1] face_ids,
                           float[:, :, ::1] barycentrics, float[:, ::1] depth):
-    """Draws faces [F, 3] of homogeneous image positions [V, 3] into the three buffers, which hold -1, 0 and inf."""
+    """Draws faces [F, 3] of homogeneous image positions [V, 3] into the buffers, initialised to -1, 0 and inf."""
     cdef Py_ssize_t face
     cdef int k
     cdef const double* corners[3]

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # distutils: extra_compile_args = -O3 -ffp-contract=off
-"""The kernel that filters an image over texel footprints; arguments are checked in unwrap.py."""
+"""The kernel that filters an image over texel footprints; unwrap.py checks the arguments."""
 
 from libc.math cimport floor
 
@@ -13,15 +13,15 @@ cdef inline void cubic_weights(double t, double* weights) noexcept nogil:
     weights[3] = (0.5 * t - 0.5) * t * t
 
 
-cdef inline int held(Py_ssize_t index, Py_ssize_t length) noexcept nogil:
+cdef inline int clamp_index(Py_ssize_t index, Py_ssize_t length) noexcept nogil:
     return <int> min(max(index, 0), length - 1)
 
 
 def sample_footprints(const float[:, :, ::1] image, const double[:, ::1] centres, const double[:, ::1] along_columns,
                       const double[:, ::1] along_rows, const int[::1] counts, float[:, ::1] result):
-    """Averages counts[n]^2 bicubic samples, spread evenly over each parallelogram, into result [N, 3].
+    """Averages counts[n]^2 bicubic samples, spaced evenly over each parallelogram, into result [N, 3].
 
-    centres, along_columns, along_rows [N, 2]: the footprint's middle and its two sides, (x, y) in pixels of the image.
+    centres, along_columns, along_rows [N, 2]: the footprint's centre and its two sides, (x, y) in pixels of the image.
     """
     cdef Py_ssize_t height = image.shape[0], width = image.shape[1]
     cdef Py_ssize_t n, row, column
@@ -48,9 +48,9 @@ def sample_footprints(const float[:, :, ::1] image, const double[:, ::1] centres
                     cubic_weights(x - column, across)
                     cubic_weights(y - row, down)
                     for j in range(4):
-                        columns[j] = held(column - 1 + j, width)
+                        columns[j] = clamp_index(column - 1 + j, width)
                     for i in range(4):
-                        k = held(row - 1 + i, height)
+                        k = clamp_index(row - 1 + i, height)
                         for j in range(4):
                             weight = down[i] * across[j]
                             total[0] += weight * image[k, columns[j], 0]

@@ -1,9 +1,9 @@
 """Compiles the Cython parts of the renderer in place: `python -m renderer.build`.
 
-Does nothing when the compiled files are newer than their sources and were built for this Python. The compiler's flags
-stand in the sources' headers (`# distutils: extra_compile_args`); no contraction to fused multiply-add, because the
+Does nothing when the compiled files are newer than their sources and were built for this Python. The sources' headers
+set the compiler flags (`# distutils: extra_compile_args`). Contraction to fused multiply-add is off, because the
 rasteriser's error-free sums rely on plain IEEE operations.
-Exit codes: 0 built or up to date, 2 something is missing or the compilation failed (one line says what to do).
+Exit codes: 0 built or up to date, 2 a tool is missing or the compilation failed (one line says what to do).
 """
 
 import os
@@ -22,12 +22,12 @@ class BuildError(RuntimeError):
 
 
 def compiled(source: Path) -> Path:
-    """Path of the compiled form of a source, for this Python."""
+    """Path of a source's extension module for this Python."""
     return source.with_name(source.stem + sysconfig.get_config_var("EXT_SUFFIX"))
 
 
 def outdated() -> list[Path]:
-    """The sources that have no compiled form for this Python, or an older one."""
+    """Sources without an extension module for this Python, or newer than theirs."""
     return [
         source
         for source in sorted(PACKAGE.glob("*.pyx"))
@@ -51,7 +51,7 @@ def check_compiler() -> None:
 def build(stale: list[Path]) -> None:
     """Compiles the given sources. Raises BuildError.
 
-    Works in a temporary folder and renames each result into place, so that no process loads half a file.
+    Builds in a temporary folder and renames each result into place, so that no process loads a partial file.
     """
     check_compiler()
     try:
@@ -79,7 +79,7 @@ def build(stale: list[Path]) -> None:
 
 
 def main() -> int:
-    """Brings the compiled files up to date; returns the exit code."""
+    """Builds outdated extension modules; returns the exit code."""
     stale = outdated()
     if not stale:
         return 0

@@ -1,4 +1,4 @@
-"""The pinhole camera and its file, camera.json (axes and pixel centres: see the package's docstring)."""
+"""The pinhole camera and its file, camera.json (axes and pixel centres: see the package docstring)."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ FILE_VERSION = 1
 
 
 class CameraError(ValueError):
-    """A camera, or the file of one, that cannot be used."""
+    """An invalid camera or camera file."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Camera:
     """A pinhole camera without distortion.
 
     width, height: image size in pixels. fx, fy: focal lengths in pixels, > 0. cx, cy: principal point in pixels
-    (width / 2, height / 2 is the exact centre of the image). Raises CameraError for anything else.
+    (width / 2, height / 2 is the exact centre of the image). Raises CameraError for other values.
     """
 
     width: int
@@ -30,7 +30,7 @@ class Camera:
     cx: float
     cy: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key in ("width", "height"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, Integral) or value <= 0:
@@ -38,7 +38,7 @@ class Camera:
             object.__setattr__(self, key, int(value))
         for key in ("fx", "fy", "cx", "cy"):
             value = getattr(self, key)
-            # The comparison is false for NaN, and no error for an integer of 400 digits.
+            # This comparison is false for NaN and does not overflow for very large integers.
             if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
                 raise CameraError(f"camera {key} is {value!r}; a finite number of pixels is needed")
             if key in ("fx", "fy") and value <= 0:
@@ -46,7 +46,7 @@ class Camera:
             object.__setattr__(self, key, float(value))
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Image positions [N, 2] (x, y in pixels, float64) of points [N, 3] in camera space; NaN where z <= 0."""
+        """Projects points [N, 3] in camera space to pixels [N, 2] (x, y; float64); NaN where z <= 0."""
         points = np.asarray(points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise CameraError(f"points have shape {points.shape}; [N, 3] is needed")
@@ -54,7 +54,7 @@ class Camera:
         return np.stack([self.fx * points[:, 0] / depth + self.cx, self.fy * points[:, 1] / depth + self.cy], axis=1)
 
     def homogeneous(self, points: np.ndarray) -> np.ndarray:
-        """Homogeneous image positions [N, 3] (x z, y z, z; float64) of points [N, 3]: defined for every z."""
+        """Homogeneous image positions [N, 3] (x z, y z, z; float64) of points [N, 3]; defined for every z."""
         points = np.asarray(points, dtype=np.float64)
         depth = points[:, 2]
         return np.stack([self.fx * points[:, 0] + self.cx * depth, self.fy * points[:, 1] + self.cy * depth, depth], 1)
@@ -65,11 +65,11 @@ class Camera:
         return Camera(width, height, self.fx * across, self.fy * down, self.cx * across, self.cy * down)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> "Camera":
-        """The camera of the image's part that begins at pixel (top, left); it may reach beyond the image."""
+        """The camera of a crop whose upper left pixel is (left, top); the crop may extend beyond the image."""
         return Camera(width, height, self.fx, self.fy, self.cx - left, self.cy - top)
 
 
-def load_camera(path) -> Camera:
+def load_camera(path: str | Path) -> Camera:
     """Reads camera.json. Raises CameraError, naming the file and the key, when it is missing or malformed."""
     path = Path(path)
     try:
@@ -93,6 +93,6 @@ def load_camera(path) -> Camera:
         raise CameraError(f"{path}: {error}") from None
 
 
-def save_camera(camera: Camera, path) -> None:
+def save_camera(camera: Camera, path: str | Path) -> None:
     """Writes camera.json; load_camera returns an equal camera."""
     Path(path).write_text(json.dumps({"version": FILE_VERSION, **asdict(camera)}, indent=2) + "\n", encoding="utf-8")

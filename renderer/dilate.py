@@ -1,18 +1,18 @@
-"""A texture's colours, continued past the edges of its UV islands."""
+"""Extends a texture's colours beyond the edges of its UV islands."""
 
 import cv2
 import numpy as np
 
-REFERENCE_TEXTURE = 1024
-NEAREST_REACH = 8.0
+REFERENCE_TEXTURE = 1024  # texels on the longer side; NEAREST_REACH is measured at this size
+NEAREST_REACH = 8.0  # texels over which the nearest colour fades into the smooth fill
 
 
 def dilate(texture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fills every texel outside the mask, so that filtering and mip-mapping bring no foreign colour into the islands.
 
-    texture [H, W, 3] float, mask [H, W] bool. Near an island a texel takes the nearest island texel's colour, further
-    away (over about 8 texels of a 1024 texture) a smooth push-pull fill. Returns [H, W, 3] float32; texels in the mask
-    are unchanged; an empty mask returns the texture as it is. Raises ValueError when the shapes do not fit.
+    texture [H, W, 3] float, mask [H, W] bool. Near an island a texel takes the nearest island texel's colour; further
+    away (over about 8 texels of a 1024 texture) it takes a smooth push-pull fill. Returns [H, W, 3] float32. Texels in
+    the mask do not change; an empty mask returns a copy of the texture. Raises ValueError when the shapes do not match.
     """
     texture, mask = np.asarray(texture, dtype=np.float32), np.asarray(mask, dtype=bool)
     if texture.ndim != 3 or texture.shape[2] != 3 or mask.shape != texture.shape[:2]:
@@ -47,7 +47,7 @@ def push_pull(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     sums = weighted.reshape(*half, -1).sum(axis=(1, 3))
     means = np.divide(sums, total[..., None], out=np.zeros_like(sums), where=total[..., None] > 0)
     coarse = push_pull(means, np.minimum(total, 1))
-    # Enlarging by exactly 2 and cutting keeps the halved grids in place where a side is odd.
+    # Scaling by exactly 2 and cropping keeps the halved grids aligned where a side is odd.
     grown = cv2.resize(coarse, (known.shape[1], known.shape[0]), interpolation=cv2.INTER_LINEAR)
     grown = grown.reshape(*known.shape, -1)[:height, :width]
     return weights[..., None] * values + (1 - weights[..., None]) * grown

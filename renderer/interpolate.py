@@ -1,4 +1,4 @@
-"""Values at vertices (or texture coordinates), carried to the pixels of a rasterisation."""
+"""Interpolates vertex (or texture coordinate) attributes to the pixels of a rasterisation."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from renderer.rasterize import Fragments
 
 
 def interpolate(attributes: np.ndarray, faces: np.ndarray, fragments: Fragments) -> np.ndarray:
-    """Attributes [V, C] of the corners faces [F, 3], interpolated to [H, W, C]; 0 where there is nothing.
+    """Interpolates attributes [V, C] over faces [F, 3] (indices into V) to [H, W, C]; 0 in pixels without a face.
 
-    The result has the attributes' floating-point type. Raises ValueError when the shapes do not fit.
+    The result has the attributes' floating-point type. Raises ValueError when the shapes do not match.
     """
     attributes, faces = np.asarray(attributes), np.asarray(faces)
     if attributes.ndim != 2 or attributes.dtype.kind != "f":
@@ -16,7 +16,10 @@ def interpolate(attributes: np.ndarray, faces: np.ndarray, fragments: Fragments)
     covered = fragments.face_ids >= 0
     ids = fragments.face_ids[covered]
     if len(ids) and ids.max() >= len(faces):
-        raise ValueError(f"the fragments name face {ids.max()} but there are {len(faces)} faces; pass the same faces")
+        raise ValueError(
+            f"the fragments refer to face {ids.max()}, but there are {len(faces)} faces; "
+            "pass the faces that were rasterised"
+        )
     corners = faces[ids]
     weights = fragments.barycentrics[covered].astype(attributes.dtype, copy=False)
     values = sum(attributes[corners[:, corner]] * weights[:, corner, None] for corner in range(3))

@@ -1,4 +1,4 @@
-"""The compiled functions, in one place, so that a renderer that is not built says what to do."""
+"""The compiled functions. Importing them here gives one error message when the renderer is not built."""
 
 try:
     from renderer._lookup import gather_texels, multiply_rows

@@ -1,8 +1,8 @@
 """The fixed linear map from texels to pixels, with its adjoint.
 
 Geometry and camera do not change while a texture is optimised, so rendering is one sparse matrix A [N, h w]: row n
-holds the texels that covered pixel n averages, with their weights. The gradient is the product with A transposed,
-stored as a matrix of its own: no atomics, so a CPU gives the same bytes every time, with any number of threads.
+holds the texels that covered pixel n averages, with their weights. The gradient is the product with the transpose of A,
+stored as a second matrix. It needs no atomics, so results on a CPU are identical for any number of threads.
 """
 
 import warnings
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +19,28 @@ from scipy import sparse
 from renderer.camera import Camera
 from renderer.kernels import gather_texels, multiply_rows
 from renderer.mesh import Mesh
-from renderer.rasterize import MAXIMUM_SIZE, rasterize
+from renderer.rasterize import MAXIMUM_SIZE, Fragments, rasterize
 
+SparseMatrix = sparse.csr_array | torch.Tensor  # on a CPU, and on other devices (CSR)
 MAXIMUM_SUPERSAMPLING = 4
-BAND_SAMPLES = 1 << 21
-DENSITY_PROBE = 512
+BAND_SAMPLES = 1 << 21  # samples rasterised at a time, which bounds memory
+DENSITY_PROBE = 512  # px, longer side of the image in which texel_density is measured
 
 
 class _Product(torch.autograd.Function):
     """matrix @ values [P, 3], whose gradient is adjoint @ gradient; linear, so it can be differentiated again.
 
-    planar: the result lies in memory channel by channel, as textures do.
+    planar: store the result channel by channel, as textures are.
     """
 
     @staticmethod
-    def forward(context, values, matrix, adjoint, planar):
+    def forward(
+        context: Any,
+        values: torch.Tensor,  # [P, 3]
+        matrix: SparseMatrix,  # [N, P]
+        adjoint: SparseMatrix,  # [P, N]
+        planar: bool,
+    ) -> torch.Tensor:  # [N, 3]
         context.matrix, context.adjoint, context.planar = matrix, adjoint, planar
         if isinstance(matrix, torch.Tensor):
             return matrix @ values.contiguous()
@@ -45,23 +53,23 @@ class _Product(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:  # [N, 3] -> [P, 3]
         return _Product.apply(gradient, context.adjoint, context.matrix, not context.planar), None, None, None
 
 
 @lru_cache(maxsize=1)
-def _threads():
+def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="lookup")
 
 
 @dataclass(frozen=True, eq=False)
 class TextureLookup:
-    """A differentiable rendering of any texture of one size, made by build_lookup.
+    """Differentiable rendering of textures of one size; made by build_lookup.
 
-    height, width: of the image. texture_height, texture_width: of the texture. pixels [N] int64: covered pixels,
-    row by row, as indices into the flattened image. coverage [N] float32: the share of each one's samples that hit
-    the mesh, above 0 up to 1. supersampling: samples along a pixel's side.
-    Called with a texture [1, 3, texture_height, texture_width] it returns the colours [N, 3] of the covered pixels.
+    height, width: image size. texture_height, texture_width: texture size. pixels [N] int64: covered pixels, row by
+    row, as indices into the flattened image. coverage [N] float32: share of each pixel's samples that hit the mesh,
+    above 0 up to 1. supersampling: samples along a pixel's side.
+    A call with a texture [1, 3, texture_height, texture_width] returns the colours [N, 3] of the covered pixels.
     """
 
     height: int
@@ -75,19 +83,20 @@ class TextureLookup:
     _prepared: dict = field(default_factory=dict, repr=False)
 
     def __call__(self, texture: torch.Tensor) -> torch.Tensor:
-        """Colours [N, 3] of the covered pixels, on the texture's device and of its type; differentiable.
+        """Colours [N, 3] of the covered pixels, with the texture's device and type; differentiable.
 
         Raises ValueError when the texture is not [1, 3, texture_height, texture_width] floats.
         """
         expected = (1, 3, self.texture_height, self.texture_width)
         if tuple(texture.shape) != expected or texture.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"the texture is {texture.dtype} of shape {tuple(texture.shape)}; float32 or float64 {expected} is needed"
+                f"the texture is {texture.dtype} of shape {tuple(texture.shape)}; "
+                f"float32 or float64 {expected} is needed"
             )
         matrix, adjoint = self._matrices(texture.device, texture.dtype)
         return _Product.apply(texture.reshape(3, -1).T, matrix, adjoint, False)
 
-    def to(self, device) -> "TextureLookup":
+    def to(self, device: torch.device | str) -> "TextureLookup":
         """The same look-up with its tensors on a device. (Calls follow the texture's device in any case.)"""
         return TextureLookup(
             self.height, self.width, self.texture_height, self.texture_width, self.supersampling,
@@ -108,7 +117,8 @@ class TextureLookup:
         blended = colours * share + canvas[pixels] * (1 - share)
         return canvas.index_copy(0, pixels, blended).T.reshape(1, 3, self.height, self.width)
 
-    def _matrices(self, device, dtype):
+    def _matrices(self, device: torch.device, dtype: torch.dtype) -> tuple[SparseMatrix, SparseMatrix]:
+        """The matrix and its transpose for a device and type; built once for each."""
         key = "cpu" if device.type == "cpu" else (device, dtype)
         if key not in self._prepared:
             pair = self.matrix, self.matrix.T.tocsr()
@@ -116,11 +126,11 @@ class TextureLookup:
         return self._prepared[key]
 
 
-def _sparse_tensor(matrix, device, dtype):
+def _sparse_tensor(matrix: sparse.csr_array, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data.astype(np.float64)))
     starts, columns, values = (part.to(device) for part in parts)
     with warnings.catch_warnings():
-        # torch calls its CSR tensors beta; products with dense matrices, all that is used here, are settled.
+        # torch labels its CSR tensors as beta; only products with dense matrices are used here, and these are stable.
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
         return torch.sparse_csr_tensor(starts, columns, values.to(dtype), size=matrix.shape)
 
@@ -128,19 +138,20 @@ def _sparse_tensor(matrix, device, dtype):
 def build_lookup(
     mesh: Mesh, camera: Camera, height: int, width: int, supersampling: int | None = None, backend: str = "cpu"
 ) -> TextureLookup:
-    """Prepares the look-up of height x width textures on a mesh seen by a camera.
+    """Builds the look-up of height x width textures on a mesh seen by a camera.
 
-    A covered pixel is the mean of its samples that hit the mesh (a regular supersampling x supersampling grid), each
-    bilinear between texel centres and held at the texture's border; its weights sum to 1. supersampling: 1 to 4;
-    None takes what the texture's density on the image needs, so that a fine texture does not alias. backend: of
-    `rasterize`; the rest is the same for all, and the products run where the texture is.
+    A covered pixel is the mean of those of its samples (a regular supersampling x supersampling grid) that hit the
+    mesh. Each sample is bilinear between texel centres and clamped to the texture's border; the weights of a pixel sum
+    to 1. supersampling: 1 to 4; None chooses it from the texture's density in the image, so that a fine texture does
+    not alias. backend: as for `rasterize`; it affects the rasterisation only.
     Raises ValueError (sizes), RasterizeError (geometry) or RendererUnavailable.
     """
     for name, size in (("height", height), ("width", width)):
         if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
             raise ValueError(f"the texture's {name} is {size!r}; 1 to {MAXIMUM_SIZE} texels are needed")
     if supersampling is None:
-        supersampling = int(np.clip(np.ceil(texel_density(mesh, camera, height, width, backend) - 0.1), 1, MAXIMUM_SUPERSAMPLING))
+        density = texel_density(mesh, camera, height, width, backend)
+        supersampling = int(np.clip(np.ceil(density - 0.1), 1, MAXIMUM_SUPERSAMPLING))
     elif supersampling not in range(1, MAXIMUM_SUPERSAMPLING + 1):
         raise ValueError(f"supersampling is {supersampling!r}; 1 to {MAXIMUM_SUPERSAMPLING} or None is needed")
     s = supersampling
@@ -150,19 +161,26 @@ def build_lookup(
     for top in range(0, camera.height, band_rows):
         rows = min(band_rows, camera.height - top)
         fragments = rasterize(mesh, fine.cropped(0, top * s, fine.width, rows * s), backend)
-        parts.append(_band(fragments, mesh, height, width, s, top * camera.width))
+        parts.append(_matrix_rows(fragments, mesh, height, width, s, top * camera.width))
     pixels, coverage, lengths, texels, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     if starts[-1] >= 2**31:
-        raise ValueError(f"{len(pixels)} pixels read {starts[-1]} texels, 2^31 is the limit; take a smaller image")
-    # 32-bit indices halve the memory that the products have to read.
+        raise ValueError(f"{len(pixels)} pixels read {starts[-1]} texels, 2^31 is the limit; use a smaller image")
+    # 32-bit indices halve the memory that the products read.
     matrix = sparse.csr_array((weights, texels, starts.astype(np.int32)), shape=(len(pixels), height * width))
     return TextureLookup(
-        camera.height, camera.width, int(height), int(width), s, torch.from_numpy(pixels), torch.from_numpy(coverage), matrix
-    )
+        camera.height, camera.width, int(height), int(width), s,
+        torch.from_numpy(pixels), torch.from_numpy(coverage), matrix,
+    )  # fmt: skip
 
 
-def _band(fragments, mesh, height, width, per_pixel, first_pixel):
+def _matrix_rows(
+    fragments: Fragments, mesh: Mesh, height: int, width: int, per_pixel: int, first_pixel: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Matrix rows of a band of the image: pixels, coverage and entry counts [N], texels and weights [entries].
+
+    fragments: of the band with per_pixel^2 samples per pixel. first_pixel: index of the band's first pixel.
+    """
     rows, columns = (size // per_pixel for size in fragments.face_ids.shape)
     hit = fragments.face_ids.reshape(rows, per_pixel, columns, per_pixel) >= 0
     room = int(hit.any(axis=(1, 3)).sum())
@@ -175,11 +193,12 @@ def _band(fragments, mesh, height, width, per_pixel, first_pixel):
         fragments.face_ids, fragments.barycentrics, mesh.uvs, mesh.uv_faces, height, width, per_pixel,
         pixels, coverage, lengths, texels, weights,
     )  # fmt: skip
-    return pixels[:count] + first_pixel, coverage[:count], lengths[:count], texels[:entries].copy(), weights[:entries].copy()
+    texels, weights = texels[:entries].copy(), weights[:entries].copy()
+    return pixels[:count] + first_pixel, coverage[:count], lengths[:count], texels, weights
 
 
 def texel_density(mesh: Mesh, camera: Camera, height: int, width: int, backend: str = "cpu") -> float:
-    """Texels along a pixel's side that three quarters of the covered pixels do not exceed; 0 when none is covered."""
+    """Upper quartile over the covered pixels of the texels along a pixel's side; 0 when no pixel is covered."""
     shrink = min(1.0, DENSITY_PROBE / max(camera.width, camera.height))
     probe = camera.resized(max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink)))
     ids = rasterize(mesh, probe, backend).face_ids
@@ -191,6 +210,6 @@ def texel_density(mesh: Mesh, camera: Camera, height: int, width: int, backend: 
     return float(np.percentile(ratio, 75)) if len(ratio) else 0.0
 
 
-def _areas(triangles):
+def _areas(triangles: np.ndarray) -> np.ndarray:  # [F, 3, 2] -> [F]
     first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     return np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2

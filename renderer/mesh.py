@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-UV_SLACK = 1e-3
+UV_SLACK = 1e-3  # how far UVs may lie outside 0..1
 
 
 class MeshError(ValueError):
-    """A mesh, or the file of one, that cannot be used."""
+    """An invalid mesh or mesh file."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh with its own faces for texture coordinates, as in OBJ.
+    """A triangle mesh with separate faces for texture coordinates, as in OBJ.
 
     vertices [V, 3] float64, camera space. faces [F, 3] int32, into vertices. uvs [T, 2] float64, u to the right and
     v up, 0..1. uv_faces [F, 3] int32, into uvs: corner k of face f has texture coordinate uvs[uv_faces[f, k]].
@@ -27,7 +28,7 @@ class Mesh:
     uvs: np.ndarray
     uv_faces: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if np.size(self.uvs) == 0 or np.size(self.uv_faces) == 0:
             raise MeshError("the mesh has no texture coordinates; unwrap it (OBJ: 'vt' lines and 'f v/vt ...')")
         for name, columns in (("vertices", 3), ("uvs", 2)):
@@ -38,10 +39,12 @@ class Mesh:
             raise MeshError(f"there are {len(self.faces)} faces but {len(self.uv_faces)} uv_faces; one each is needed")
         outside = np.flatnonzero((self.uvs < -UV_SLACK).any(1) | (self.uvs > 1 + UV_SLACK).any(1))
         if len(outside):
-            raise MeshError(f"uvs[{outside[0]}] is {self.uvs[outside[0]].tolist()}; 0..1 is needed (one texture, no tiles)")
+            first = outside[0]
+            raise MeshError(f"uvs[{first}] is {self.uvs[first].tolist()}; 0..1 is needed (one texture, no tiles)")
 
 
-def _positions(values, name, columns):
+def _positions(values: Any, name: str, columns: int) -> np.ndarray:
+    """The values as float64 [N, columns]. Raises MeshError naming the first bad value."""
     try:
         array = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -54,7 +57,8 @@ def _positions(values, name, columns):
     return array
 
 
-def _indices(values, name, into, count):
+def _indices(values: Any, name: str, into: str, count: int) -> np.ndarray:
+    """The values as int32 [F, 3], all in 0..count - 1. Raises MeshError naming the first bad value."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != 3 or len(array) == 0:
         raise MeshError(f"{name} are {array.dtype} of shape {array.shape}; integers [F, 3] with F > 0 are needed")
@@ -65,15 +69,15 @@ def _indices(values, name, into, count):
 
 
 def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Normals [F, 3] of faces [F, 3] as wound, as long as twice the face's area (zero for a degenerate face)."""
+    """Normals [F, 3] of faces [F, 3] by their winding; length is twice the face's area (0 for a degenerate face)."""
     first, second, third = (vertices[faces[:, corner]] for corner in range(3))
     return np.cross(second - first, third - first)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals [V, 3] of vertices [V, 3]: the mean of the adjoining faces' normals, weighted by their areas.
+    """Unit normals [V, 3] of vertices [V, 3]: the area-weighted mean of the adjacent faces' normals.
 
-    Zero where no face of positive area adjoins or where the normals cancel.
+    0 where no face of positive area is adjacent or where the normals cancel.
     """
     weighted = face_normals(vertices, faces)
     corners = faces.ravel()
@@ -84,13 +88,13 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:
-    """Vectors [..., 3] at unit length; those without length remain zero."""
+    """Vectors [..., 3] scaled to unit length; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def joined_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mesh with one index per corner, as graphics cards and glTF have it: a vertex with several UVs becomes several.
+    """Gives the mesh one index per corner, as graphics cards and glTF need it; a vertex with several UVs is split.
 
     Returns vertex ids [N] and uv ids [N] of the new vertices, and faces [F, 3] int32 into them.
     """
@@ -99,11 +103,11 @@ def joined_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return pairs[:, 0], pairs[:, 1], corner_ids.reshape(-1, 3).astype(np.int32)
 
 
-def load_mesh(path) -> Mesh:
-    """Reads the `v`, `vt` and `f` lines of an OBJ file; all else is passed over.
+def load_mesh(path: str | Path) -> Mesh:
+    """Reads the `v`, `vt` and `f` lines of an OBJ file and ignores all others.
 
-    Polygons become fans of triangles; negative (relative) indices are understood. Raises MeshError naming the file,
-    and the line where one is at fault.
+    Polygons become triangle fans; negative (relative) indices are supported. Raises MeshError naming the file and the
+    invalid line, if one is.
     """
     path = Path(path)
     try:
@@ -130,19 +134,24 @@ def load_mesh(path) -> Mesh:
                     faces.append((corners[0][0], second[0], third[0]))
                     uv_faces.append((corners[0][1], second[1], third[1]))
         except LookupError:
-            raise MeshError(f"{path}: line {number}: '{line.strip()}' has no texture coordinates; f v/vt ... is needed") from None
+            raise MeshError(
+                f"{path}: line {number}: '{line.strip()}' has no texture coordinates; f v/vt ... is needed"
+            ) from None
         except ValueError:
             raise MeshError(f"{path}: line {number}: '{line.strip()[:60]}' is not a valid '{words[0]}' line") from None
     if not faces:
-        raise MeshError(f"{path}: holds no faces; an OBJ file with v, vt and f lines is needed")
+        raise MeshError(f"{path}: has no faces; an OBJ file with v, vt and f lines is needed")
     try:
         return Mesh(np.array(vertices), np.array(faces), np.array(uvs), np.array(uv_faces))
     except MeshError as error:
         raise MeshError(f"{path}: {error}") from None
 
 
-def _corner(word, vertex_count, uv_count):
-    """0-based (vertex, uv) of an OBJ corner `v/vt` or `v/vt/vn`; LookupError when it names no texture coordinate."""
+def _corner(word: str, vertex_count: int, uv_count: int) -> tuple[int, int]:
+    """0-based (vertex, uv) of an OBJ corner `v/vt` or `v/vt/vn`.
+
+    Raises LookupError when it has no texture coordinate, ValueError when it is malformed.
+    """
     parts = word.split("/")
     if len(parts) < 2 or not parts[1]:
         int(parts[0])
@@ -154,12 +163,16 @@ def _corner(word, vertex_count, uv_count):
 
 
 def save_mesh(
-    mesh: Mesh, path, material_file: str | None = None, material: str | None = None, normals: np.ndarray | None = None
+    mesh: Mesh,
+    path: str | Path,
+    material_file: str | None = None,
+    material: str | None = None,
+    normals: np.ndarray | None = None,
 ) -> None:
     """Writes an OBJ file that load_mesh reads back exactly.
 
-    material_file: name of the .mtl file beside it (`mtllib`); material: name of the object and of its material in that
-    file (`o`, `usemtl`). normals: [V, 3], of the vertices.
+    material_file: name of the .mtl file in the same folder (`mtllib`). material: name of the object and of its material
+    in that file (`o`, `usemtl`). normals: [V, 3], one for each vertex.
     """
     lines = [f"mtllib {material_file}"] if material_file else []
     lines += [f"o {material}"] if material else []

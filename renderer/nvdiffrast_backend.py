@@ -1,16 +1,18 @@
-"""Rasterisation on an NVIDIA GPU by nvdiffrast (Laine et al. 2020, "Modular Primitives for High-Performance Differentiable
-Rendering"). Taken with `backend="nvdiffrast"`; nothing else needs it, and it is imported only then.
+"""Rasterisation on an NVIDIA GPU by nvdiffrast (Laine et al. 2020, "Modular Primitives for High-Performance
+Differentiable Rendering"). Used only, and imported only, with `backend="nvdiffrast"`.
 
-nvdiffrast decides which face a pixel shows. Barycentrics and depth are computed from that here, in double precision: so
-they agree with the CPU backend to rounding, and of nvdiffrast's conventions only two matter. Its image begins with the
-row at y = -1 of clip space, so that clip space with y downwards gives our order of rows without a flip; and its face
-ids count from 1, with 0 for nothing. It does not tell front from back faces, as ours.
+nvdiffrast decides which face a pixel shows. This module computes barycentrics and depth from the face, in double
+precision. They agree with the CPU backend up to rounding, and only two of nvdiffrast's conventions matter: its first
+image row is at y = -1 of clip space, so clip space with y downwards gives our row order without a flip; and its face
+ids count from 1, with 0 for no face. Like our rasteriser, it draws front and back faces alike.
 
-It snaps vertices to a sixteenth of a pixel: pixels whose centres lie closer to an edge than that may show the
-neighbour. Equal depths go to any of the faces, and nothing is drawn nearer than `near_and_far` says.
+nvdiffrast snaps vertices to a sixteenth of a pixel: a pixel whose centre is closer to an edge than that may show the
+neighbouring face. At equal depth any of the faces may win, and nothing is drawn outside the planes of `near_and_far`.
 """
 
 from functools import lru_cache
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from renderer.camera import Camera
 
 INSTALL = (
     "pip install ninja && pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast.git "
-    "(it is built here, with nvcc of the same major version as torch's CUDA; it is not on PyPI; non-commercial licence)"
+    "(this builds it; needs nvcc of the same major version as torch's CUDA; not on PyPI; non-commercial licence)"
 )
 LARGEST_TILE = 2048  # px, the side of nvdiffrast's viewport
 LARGEST_FACE_COUNT = 1 << 24  # face ids come as float32
@@ -27,13 +29,13 @@ NEAREST_SHARE = 1e-4  # of the farthest vertex's depth: the near plane where fac
 
 
 class RendererUnavailable(RuntimeError):
-    """A renderer that this machine does not have; one line with what would install it."""
+    """A renderer is not installed on this machine; the message is one line with the command that installs it."""
 
 
-def load():
-    """nvdiffrast.torch. Raises RendererUnavailable where it or an NVIDIA GPU is missing."""
+def load() -> ModuleType:
+    """The module nvdiffrast.torch. Raises RendererUnavailable where it or an NVIDIA GPU is missing."""
     if not torch.cuda.is_available():
-        raise RendererUnavailable("renderer nvdiffrast needs an NVIDIA GPU, and torch finds none; use renderer=cpu")
+        raise RendererUnavailable("renderer nvdiffrast needs an NVIDIA GPU, but torch finds none; use renderer=cpu")
     try:
         import nvdiffrast.torch
     except (ImportError, OSError) as error:
@@ -52,7 +54,7 @@ def is_available() -> bool:
 
 
 def draw(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nearest face at every pixel centre, on the current GPU: face_ids, barycentrics and depth as in Fragments.
+    """Rasterises on the current GPU; returns face_ids, barycentrics and depth as in `renderer.rasterize.Fragments`.
 
     vertices [V, 3] float64 in camera space, faces [F, 3] int32; both checked by `renderer.rasterize`.
     Raises RendererUnavailable, and ValueError for more faces than nvdiffrast can number.
@@ -62,10 +64,19 @@ def draw(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> tuple[np.nd
     return draw_with(library, _context(library, device), vertices, faces, camera, device)
 
 
-def draw_with(library, context, vertices, faces, camera, device):
-    """`draw` by a given module with nvdiffrast's `rasterize`, its context and its device."""
+def draw_with(
+    library: Any,  # a module with nvdiffrast's `rasterize`
+    context: Any,
+    vertices: np.ndarray,  # [V, 3] float64
+    faces: np.ndarray,  # [F, 3] int32
+    camera: Camera,
+    device: torch.device | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`draw` with a given library, its context and its device."""
     if len(faces) >= LARGEST_FACE_COUNT:
-        raise ValueError(f"there are {len(faces)} faces; nvdiffrast can number fewer than {LARGEST_FACE_COUNT}, use renderer=cpu")
+        raise ValueError(
+            f"there are {len(faces)} faces; nvdiffrast can number fewer than {LARGEST_FACE_COUNT}; use renderer=cpu"
+        )
     face_ids = np.full((camera.height, camera.width), -1, dtype=np.int32)
     barycentrics = np.zeros((camera.height, camera.width, 3), dtype=np.float32)
     depth = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
@@ -89,27 +100,32 @@ def draw_with(library, context, vertices, faces, camera, device):
 
 
 def near_and_far(depths: np.ndarray) -> tuple[float, float]:
-    """Depths of the planes between which nvdiffrast draws, around all that is in front of the camera."""
+    """Depths of the near and far planes, which enclose everything in front of the camera. depths: of all vertices."""
     farthest = float(depths.max())
     nearest = float(depths.min())
     return (nearest / 2 if nearest > 0 else NEAREST_SHARE * farthest), 2 * farthest
 
 
 def clip_positions(vertices: np.ndarray, camera: Camera, near: float, far: float) -> np.ndarray:
-    """Clip space [V, 4] (x, y, z, w; float32) of vertices in camera space: y downwards, w the depth, |z| <= w in sight.
+    """Clip space [V, 4] (x, y, z, w; float32) of vertices [V, 3] in camera space.
 
-    x / w = -1 and 1 are the image's left and right borders, y / w = -1 and 1 the upper and lower one; z / w = -1 and 1
-    lie at the depths near and far.
+    y points down, w is the depth, visible points have |z| <= w. x / w = -1 and 1 are the left and right borders of the
+    image, y / w = -1 and 1 the upper and lower ones, z / w = -1 and 1 the depths near and far.
     """
     x, y, depth = camera.homogeneous(vertices).T
     z = ((far + near) * depth - 2 * far * near) / (far - near)
     return np.stack([2 * x / camera.width - depth, 2 * y / camera.height - depth, z, depth], axis=1).astype(np.float32)
 
 
-def fragments_of(face_ids: torch.Tensor, vertices: torch.Tensor, faces: torch.Tensor, camera: Camera):
-    """Barycentrics [H, W, 3] and depth [H, W], float32, of the faces that the pixels [H, W] show (-1: nothing).
+def fragments_of(
+    face_ids: torch.Tensor,  # [H, W] int32, -1 = no face
+    vertices: torch.Tensor,  # [V, 3] float64, camera space
+    faces: torch.Tensor,  # [F, 3] int32
+    camera: Camera,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Barycentrics [H, W, 3] and depth [H, W], float32, of the faces that the pixels show.
 
-    The homogeneous edge functions of the CPU backend, evaluated at the pixel centres in double precision.
+    Evaluates the homogeneous edge functions of the CPU backend at the pixel centres in double precision.
     """
     height, width = face_ids.shape
     barycentrics = torch.zeros(height, width, 3, device=face_ids.device)
@@ -118,12 +134,12 @@ def fragments_of(face_ids: torch.Tensor, vertices: torch.Tensor, faces: torch.Te
     points = vertices[faces[face_ids[rows, columns].long()].long()]
     x = camera.fx * points[..., 0] + camera.cx * points[..., 2]
     y = camera.fy * points[..., 1] + camera.cy * points[..., 2]
-    # About the pixel's centre, so that what is small in the result is not the difference of what is large.
+    # Relative to the pixel centre, so that small results are not differences of large numbers.
     x = x - (columns + 0.5)[:, None] * points[..., 2]
     y = y - (rows + 0.5)[:, None] * points[..., 2]
     after, before = [1, 2, 0], [2, 0, 1]
     areas = x[:, after] * y[:, before] - y[:, after] * x[:, before]
-    # A centre that lies outside by less than the snapping counts as on the edge.
+    # Vertex snapping may put a centre slightly outside its face; it counts as on the edge.
     areas = (areas * areas.sum(dim=1, keepdim=True).sign()).clamp_min(0)
     total = areas.sum(dim=1, keepdim=True)
     weights = torch.where(total > 0, areas / total, 1 / 3)
@@ -133,5 +149,5 @@ def fragments_of(face_ids: torch.Tensor, vertices: torch.Tensor, faces: torch.Te
 
 
 @lru_cache(maxsize=4)
-def _context(library, device):
+def _context(library: Any, device: torch.device | None) -> Any:
     return library.RasterizeCudaContext(device=device)

@@ -1,6 +1,7 @@
-"""Which face is seen at each pixel, and where on it: by the camera, or flat in the texture."""
+"""Rasterisation: the face at each pixel and the position on it, in the camera's image or in the texture."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,21 +9,21 @@ from renderer.camera import Camera
 from renderer.kernels import rasterize_homogeneous
 from renderer.mesh import Mesh
 
-MAXIMUM_SIZE = 16384
+MAXIMUM_SIZE = 16384  # px on a side
 MAXIMUM_COORDINATE = 1e30
 BACKENDS = ("cpu", "nvdiffrast")
 
 
 class RasterizeError(ValueError):
-    """Geometry or an image size that cannot be rasterised."""
+    """Invalid geometry or image size for a rasterisation."""
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """What a rasterisation found at each pixel of an H x W image.
+    """The result of rasterising an H x W image.
 
-    face_ids [H, W] int32: 0-based, -1 = nothing. barycentrics [H, W, 3] float32: of the face's vertices in order,
-    perspective-correct, >= 0, sum 1; 0 = nothing. depth [H, W] float32: z in camera space, inf = nothing.
+    face_ids [H, W] int32: 0-based, -1 = no face. barycentrics [H, W, 3] float32: in the order of the face's vertices,
+    perspective-correct, >= 0, sum 1; 0 without a face. depth [H, W] float32: z in camera space, inf without a face.
     """
 
     face_ids: np.ndarray
@@ -30,24 +31,21 @@ class Fragments:
     depth: np.ndarray
 
 
-def rasterize(
-    mesh: "Mesh | tuple[np.ndarray, np.ndarray]", camera: Camera, backend: str = "cpu"
-) -> Fragments:
-    """The nearest face at every pixel centre of the camera's image.
+def rasterize(mesh: Mesh | tuple[np.ndarray, np.ndarray], camera: Camera, backend: str = "cpu") -> Fragments:
+    """Finds the nearest face at every pixel centre of the camera's image.
 
-    mesh: a Mesh or a pair (vertices [V, 3] in camera space, faces [F, 3] integers). Both orientations are drawn.
-    A centre on a shared edge belongs to exactly one of its faces (top-left rule, exact); at equal depth (float32)
-    the lowest face id wins; degenerate faces and what lies behind the camera (z <= 0) draw nothing, faces that are
-    partly behind it are drawn where they are in front.
-    backend: cpu, or nvdiffrast, which differs close to edges (`renderer.nvdiffrast_backend` says how); never replaced by
-    the other. Raises RasterizeError, RendererUnavailable.
+    mesh: a Mesh or a pair (vertices [V, 3] in camera space, faces [F, 3] integers). Front and back faces are drawn.
+    A centre on a shared edge belongs to exactly one of its faces (exact top-left rule). At equal depth (float32) the
+    lowest face id wins. Degenerate faces and parts behind the camera (z <= 0) are not drawn.
+    backend: cpu, or nvdiffrast, which differs close to edges (see `renderer.nvdiffrast_backend`). One backend never
+    replaces the other. Raises RasterizeError, RendererUnavailable.
     """
     if backend not in BACKENDS:
         raise RasterizeError(f"the backend is {backend!r}; {' or '.join(BACKENDS)} is needed")
     vertices, faces = (mesh.vertices, mesh.faces) if isinstance(mesh, Mesh) else mesh
     vertices, faces = _checked(vertices, faces, 3, "vertices")
     if backend == "nvdiffrast":
-        from renderer import nvdiffrast_backend  # it needs torch, and has no other use for a CPU
+        from renderer import nvdiffrast_backend  # imports torch, which the CPU backend does not need
 
         _check_limits(vertices, camera.height, camera.width)
         return Fragments(*nvdiffrast_backend.draw(vertices, faces, camera))
@@ -55,7 +53,7 @@ def rasterize(
 
 
 def rasterize_uv(uvs: np.ndarray, uv_faces: np.ndarray, height: int, width: int) -> Fragments:
-    """The face at every texel centre of a height x width texture; where islands overlap, the lowest face id.
+    """Finds the face at every texel centre of a height x width texture; where islands overlap, the lowest face id wins.
 
     uvs [T, 2] (v up), uv_faces [F, 3]. The barycentrics are affine and the depth of covered texels is 0.
     Raises RasterizeError.
@@ -67,7 +65,8 @@ def rasterize_uv(uvs: np.ndarray, uv_faces: np.ndarray, height: int, width: int)
     return fragments
 
 
-def _checked(positions, faces, columns, name):
+def _checked(positions: Any, faces: Any, columns: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Positions as float64 [N, columns] and faces as int32 [F, 3]. Raises RasterizeError for other content."""
     try:
         positions = np.asarray(positions, dtype=np.float64)
     except (TypeError, ValueError):
@@ -82,19 +81,22 @@ def _checked(positions, faces, columns, name):
         raise RasterizeError(f"{name}[{row}] is {positions[row].tolist()}; finite numbers are needed")
     if faces.size and (faces.min() < 0 or faces.max() >= len(positions)):
         bad = int(faces.min()) if faces.min() < 0 else int(faces.max())
-        raise RasterizeError(f"a face names {name}[{bad}]; there are {len(positions)}, counted from 0")
+        raise RasterizeError(f"a face refers to {name}[{bad}]; there are {len(positions)}, counted from 0")
     return positions, np.ascontiguousarray(faces, dtype=np.int32)
 
 
-def _check_limits(positions, height, width):
+def _check_limits(positions: np.ndarray, height: int, width: int) -> None:
+    """Raises RasterizeError for an image size or a coordinate beyond the limits. positions: [N, 3]."""
     for name, size in (("height", height), ("width", width)):
         if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
             raise RasterizeError(f"the image's {name} is {size!r}; 1 to {MAXIMUM_SIZE} pixels are needed")
     if positions.size and np.abs(positions).max() > MAXIMUM_COORDINATE:
-        raise RasterizeError(f"a coordinate reaches {np.abs(positions).max():.3g}; below {MAXIMUM_COORDINATE:g} is needed")
+        largest = np.abs(positions).max()
+        raise RasterizeError(f"a coordinate reaches {largest:.3g}; below {MAXIMUM_COORDINATE:g} is needed")
 
 
-def _draw(positions, faces, height, width):
+def _draw(positions: np.ndarray, faces: np.ndarray, height: int, width: int) -> Fragments:
+    """Draws faces [F, 3] of homogeneous image positions [V, 3]."""
     _check_limits(positions, height, width)
     face_ids = np.full((height, width), -1, dtype=np.int32)
     barycentrics = np.zeros((height, width, 3), dtype=np.float32)

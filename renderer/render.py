@@ -1,4 +1,4 @@
-"""A picture of a textured mesh, for previews."""
+"""Renders an image of a textured mesh, for previews."""
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ from renderer.mesh import Mesh
 
 
 def render(
-    texture: np.ndarray, mesh: Mesh, camera: Camera, background: "float | np.ndarray" = 0.0
+    texture: np.ndarray, mesh: Mesh, camera: Camera, background: float | np.ndarray = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Renders a texture [h, w, 3] (RGB, float) unlit, antialiased by at least 2 x 2 samples per pixel.
+    """Renders a texture [h, w, 3] (RGB, float) unlit, with at least 2 x 2 samples per pixel.
 
     background: a number, a colour [3] or an image [H, W, 3]. Returns the image [H, W, 3] float32, blended over the
-    background by coverage, and the coverage [H, W] float32, 0..1. Raises ValueError on a texture of another shape.
+    background by coverage, and the coverage [H, W] float32, 0..1. Raises ValueError for a texture of another shape.
     """
     texture = np.asarray(texture, dtype=np.float32)
     if texture.ndim != 3 or texture.shape[2] != 3:

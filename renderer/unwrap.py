@@ -1,4 +1,4 @@
-"""The photo, brought into the texture: the sampled texture I_S of the FaceRefiner paper, before any mask."""
+"""Resamples the photo into the texture: the sampled texture I_S of the FaceRefiner paper, before masking."""
 
 import cv2
 import numpy as np
@@ -7,21 +7,23 @@ from renderer.camera import Camera
 from renderer.kernels import sample_footprints
 from renderer.visibility import TexelGeometry
 
-MAXIMUM_SAMPLES = 4
+MAXIMUM_SAMPLES = 4  # along each side of a texel's footprint
 
 
 def unwrap(photo: np.ndarray, geometry: TexelGeometry, camera: Camera) -> np.ndarray:
-    """Samples the photo at every texel's place on the surface, whether it is visible there or not.
+    """Samples the photo at the projection of every texel, visible or not.
 
     photo [H, W, 3] float32, RGB 0..1, of the camera's size. Returns [h, w, 3] float32 of the geometry's size: bicubic
-    where the texture is finer than the photo, the mean over the texel's footprint where the photo is finer; the
-    photo's border is continued outwards; 0 outside the islands and behind the camera.
-    Raises ValueError when the photo does not fit the camera.
+    where the texture is finer than the photo, the mean over the texel's footprint where the photo is finer. The photo's
+    border pixels extend outwards. The result is 0 outside the islands and behind the camera.
+    Raises ValueError when the photo's size differs from the camera's.
     """
     photo = np.asarray(photo)
     expected = (camera.height, camera.width, 3)
     if photo.shape != expected or photo.dtype.kind != "f":
-        raise ValueError(f"the photo is {photo.dtype} of shape {photo.shape}; floats {expected} are needed (its camera's size)")
+        raise ValueError(
+            f"the photo is {photo.dtype} of shape {photo.shape}; floats {expected} are needed (the camera's size)"
+        )
     level_image = np.ascontiguousarray(photo, dtype=np.float32)
     sampled = np.zeros((*geometry.mask.shape, 3), dtype=np.float32)
     image = np.full((*geometry.mask.shape, 2), np.nan)
@@ -32,7 +34,7 @@ def unwrap(photo: np.ndarray, geometry: TexelGeometry, camera: Camera) -> np.nda
     centres = np.ascontiguousarray(image[usable])
     along_columns, along_rows = (_steps(image, axis)[usable] for axis in (1, 0))
     extent = np.sqrt(np.maximum((along_columns**2).sum(axis=1), (along_rows**2).sum(axis=1)))
-    # Level k halves the photo k times: a footprint longer than the samples can follow is read from a smaller photo.
+    # Level k halves the photo k times. A footprint too long for MAXIMUM_SAMPLES is sampled in a smaller photo.
     levels = np.ceil(np.log2(np.maximum(extent / MAXIMUM_SAMPLES, 1))).astype(int)
     levels = np.minimum(levels, int(np.log2(min(photo.shape[:2]))))
     colours = np.empty((len(centres), 3), dtype=np.float32)
@@ -55,10 +57,11 @@ def unwrap(photo: np.ndarray, geometry: TexelGeometry, camera: Camera) -> np.nda
     return sampled
 
 
-def _steps(image, axis):
-    """How far [h, w, 2] the projection moves to the next texel along an axis.
+def _steps(image: np.ndarray, axis: int) -> np.ndarray:  # [h, w, 2] -> [h, w, 2], px
+    """Steps in the photo between neighbouring texels along an axis of the texture. image: projections of the texels.
 
-    The shorter of the steps to the two neighbours: the longer one may lead into another island. 0 without neighbours.
+    Of the steps to the two neighbours the shorter one is used, as the longer one may lead into another island; 0
+    without neighbours.
     """
     forward = np.diff(image, axis=axis)
     padding = [(0, 0)] * 3

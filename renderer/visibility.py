@@ -1,4 +1,4 @@
-"""Where each texel lies on the surface, and how well the photo shows it there."""
+"""The surface point of each texel, and per-texel confidence that the photo shows it."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from renderer.interpolate import interpolate
 from renderer.mesh import Mesh, normalised, vertex_normals
 from renderer.rasterize import rasterize, rasterize_uv
 
-REFERENCE_TEXTURE = 1024
-RAMP = 3.0
-DEPTH_BUFFER = (1024, 2048)
-STEEPEST = 8.0
+REFERENCE_TEXTURE = 1024  # texels on the longer side; RAMP and `erosion` are measured at this size
+RAMP = 3.0  # texels over which confidence rises beside hidden texels
+DEPTH_BUFFER = (1024, 2048)  # px, least and largest longer side of the z-buffer
+STEEPEST = 8.0  # largest slope (depth change per step on the surface) that the occlusion test follows
 
 
 @dataclass(frozen=True)
 class TexelGeometry:
     """The surface under each texel of an H x W texture.
 
-    positions [H, W, 3] float32: camera space. normals [H, W, 3] float32: unit, smooth, as wound (see outward_sign).
-    mask [H, W] bool: texels whose centre lies in a UV island; the rest hold 0.
+    positions [H, W, 3] float32: camera space. normals [H, W, 3] float32: unit, smooth, oriented by the winding (see
+    outward_sign). mask [H, W] bool: texels whose centre lies in a UV island; the other arrays are 0 elsewhere.
     """
 
     positions: np.ndarray
@@ -30,7 +30,7 @@ class TexelGeometry:
 
 
 def texel_geometry(mesh: Mesh, height: int, width: int) -> TexelGeometry:
-    """The surface under the texel centres of a height x width texture. Raises RasterizeError on absurd sizes."""
+    """The surface under the texel centres of a height x width texture. Raises RasterizeError for invalid sizes."""
     fragments = rasterize_uv(mesh.uvs, mesh.uv_faces, height, width)
     positions = interpolate(mesh.vertices, mesh.faces, fragments)
     normals = normalised(interpolate(vertex_normals(mesh.vertices, mesh.faces), mesh.faces, fragments))
@@ -45,12 +45,12 @@ def visibility(
     zero_cosine: float = 0.15,
     erosion: float = 2.0,
 ) -> np.ndarray:
-    """Confidence [H, W] float32, 0..1, that the photo shows a texel: viewing angle times occlusion.
+    """Confidence [H, W] float32, 0..1, that the photo shows a texel: viewing angle factor times occlusion factor.
 
-    The angle's part is a smooth step of the cosine between the outward normal and the direction to the camera: 0 at
-    zero_cosine, 1 at full_cosine. The occlusion's part is 0 where the mesh hides the texel, outside the photo and
-    within `erosion` texels of such places, then rises to 1 over three more (both in texels of a 1024 texture; other
-    sizes in proportion). Outside the islands it is 0. Raises ValueError when the cosines are not in order.
+    The angle factor is a smooth step of the cosine between the outward normal and the direction to the camera: 0 at
+    zero_cosine, 1 at full_cosine. The occlusion factor is 0 for texels that the mesh hides or that project outside the
+    photo, and within `erosion` texels of them; it rises to 1 over RAMP more texels (both in texels of a 1024 texture;
+    other sizes in proportion). Outside the islands the confidence is 0. Raises ValueError for cosines out of order.
     """
     if not -1 <= zero_cosine < full_cosine <= 1 or erosion < 0:
         raise ValueError(
@@ -70,27 +70,27 @@ def visibility(
     if hidden.any():
         scale = max(geometry.mask.shape) / REFERENCE_TEXTURE
         distance = cv2.distanceTransform((~hidden).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        # Distances run between centres; the border of the hidden area is half a texel nearer.
+        # Distances are between texel centres; the border of the hidden area is half a texel nearer.
         angle = angle * np.clip((distance - 0.5 - erosion * scale) / (RAMP * scale), 0, 1)
     confidence[seen] = angle[seen]
     return confidence
 
 
 def outward_sign(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> float:
-    """1 when the normals as wound point out of the surface, -1 when they point in.
+    """1 when the winding's normals point out of the surface, -1 when they point in.
 
-    Outward is the side that the majority of the texels in view, weighted by their cosines, turns to the camera.
+    The outward side is the one that most visible texels, weighted by their cosines, turn to the camera.
     """
     return _sign(_view_cosines(geometry), unoccluded(geometry, mesh, camera), geometry.mask)
 
 
 def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarray:
-    """Whether [H, W] each texel lies in front of the camera, inside the photo, and behind no other part of the mesh.
+    """Texels [H, W] bool in front of the camera, inside the photo and not hidden by another part of the mesh.
 
-    By a z-buffer of 1024 to 2048 pixels on the longer side. A texel is held against the faces at the four pixels
-    around its projection, each continued as a plane to the texel's exact position: a surface then does not hide
-    itself, whatever its slope, with a tolerance of about a pixel's size on the surface. The four votes are weighted
-    bilinearly, so that the border of an occluder runs between pixels.
+    Uses a z-buffer of 1024 to 2048 pixels on the longer side. A texel is compared with the faces at the four pixels
+    around its projection, each extended as a plane to the texel's exact position. A surface then does not hide itself,
+    whatever its slope; the tolerance is about a pixel's size on the surface. The four votes are weighted bilinearly, so
+    that occlusion borders have sub-pixel accuracy.
     """
     buffer = _buffer_camera(camera)
     face_ids = rasterize(mesh, buffer).face_ids
@@ -117,12 +117,13 @@ def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarra
         plane = planes[faces]
         at_pixel = plane[:, 0] * (columns + 0.5) + plane[:, 1] * (rows + 0.5) + plane[:, 2]
         at_texel = plane[:, 0] * image[:, 0] + plane[:, 1] * image[:, 1] + plane[:, 2]
-        # A face seen edge-on is not continued further than its slope over a pixel can reasonably reach.
+        # The plane of a face seen edge-on is followed no further than a slope of STEEPEST over one pixel.
         reach = STEEPEST * pixel / depth**2
         nearest = np.clip(at_texel, at_pixel - reach, at_pixel + reach)
         free = (faces < 0) | (nearest * (depth - tolerance) <= 1)
-        weight = np.where(right, fraction[:, 0], 1 - fraction[:, 0]) * np.where(below, fraction[:, 1], 1 - fraction[:, 1])
-        votes += weight * free
+        across = np.where(right, fraction[:, 0], 1 - fraction[:, 0])
+        down = np.where(below, fraction[:, 1], 1 - fraction[:, 1])
+        votes += across * down * free
     visible = np.zeros(len(inside), dtype=bool)
     visible[inside] = votes > 0.5
     result = np.zeros(geometry.mask.shape, dtype=bool)
@@ -130,23 +131,24 @@ def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarra
     return result
 
 
-def _view_cosines(geometry):
-    """Cosine [H, W] between the normal as wound and the direction to the camera, which sits at the origin."""
+def _view_cosines(geometry: TexelGeometry) -> np.ndarray:  # [H, W]
+    """Cosines between the winding's normals and the directions to the camera, which is at the origin."""
     return -np.einsum("hwc,hwc->hw", geometry.normals, normalised(geometry.positions))
 
 
-def _sign(cosines, seen, mask):
+def _sign(cosines: np.ndarray, seen: np.ndarray, mask: np.ndarray) -> float:  # [H, W] float, bool, bool
     chosen = seen if seen.any() else mask
     return 1.0 if cosines[chosen].sum(dtype=np.float64) >= 0 else -1.0
 
 
-def _buffer_camera(camera):
+def _buffer_camera(camera: Camera) -> Camera:
+    """The camera at the size of the z-buffer."""
     longest = max(camera.width, camera.height)
     scale = min(max(longest, DEPTH_BUFFER[0]), DEPTH_BUFFER[1]) / longest
     return camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
 
-def _inverse_depth_planes(mesh, camera):
+def _inverse_depth_planes(mesh: Mesh, camera: Camera) -> np.ndarray:
     """Coefficients (a, b, c) [F, 3] of each face's plane as 1/z = a x + b y + c in the image."""
     first, second, third = (camera.homogeneous(mesh.vertices)[mesh.faces[:, corner]] for corner in range(3))
     normals = np.cross(first, second) + np.cross(second, third) + np.cross(third, first)
