@@ -140,7 +140,7 @@ def load_mesh(path: str | Path) -> Mesh:
         except ValueError:
             raise MeshError(f"{path}: line {number}: '{line.strip()[:60]}' is not a valid '{words[0]}' line") from None
     if not faces:
-        raise MeshError(f"{path}: has no faces; an OBJ file with v, vt and f lines is needed")
+        raise MeshError(f"{path}: holds no faces; an OBJ file with v, vt and f lines is needed")
     try:
         return Mesh(np.array(vertices), np.array(faces), np.array(uvs), np.array(uv_faces))
     except MeshError as error:
