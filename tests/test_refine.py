@@ -445,7 +445,7 @@ def test_a_content_folder(heads, tmp_path):
     out = tmp_path / "out"
     assert run(out, heads / "ann", heads / "bob", f"content={tmp_path / 'contents'}", *QUICKEST) == 1
     assert status_of(out) == {"ann": "done", "bob": "failed"}
-    assert message_of(out, "bob") == f"the content folder {tmp_path / 'contents'} has no image named bob"
+    assert message_of(out, "bob") == f"the content folder {tmp_path / 'contents'} has no image named bob: add bob.png"
 
 
 def test_the_papers_parameters_run_too(heads, tmp_path):

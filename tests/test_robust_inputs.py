@@ -566,7 +566,7 @@ def test_a_process_that_is_killed_costs_its_photo_alone(reconstruction):
     os.kill(worker, signal.SIGKILL)  # as a system does that runs out of memory
     said, errors = run.communicate(timeout=120)
     assert run.returncode == 1 and errors == "" and said.count(": failed: ") == 1
-    assert "ann: failed: the process that worked on it was ended by SIGKILL (perhaps there is too little memory" in said
+    assert "ann: failed: the process that worked on it was ended by SIGKILL (possibly out of memory" in said
     assert {name: entry["status"] for name, entry in manifest(out).items()} == {"ann": "failed", "bob": "done", "cyd": "done"}
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"bob", "cyd"}
 

@@ -17,8 +17,8 @@ def test_a_short_run_says_nothing():
 
 def test_a_long_run_says_how_long_before_it_and_after_its_first_photo():
     forecast = Forecast(500, 2, 20.0)
-    assert forecast.before() == "expected: about 83 min for 500 photos, by measurements on 2 x86-64 cores"
-    assert forecast.after(44.0) == "expected: about 3 h for 499 photos, as the first one took"
+    assert forecast.before() == "expected time: about 83 min for 500 photos, measured on 2 x86-64 cores"
+    assert forecast.after(44.0) == "expected time: about 3 h for 499 photos, based on the first photo"
     assert forecast.after(44.0) == ""
 
 
@@ -28,7 +28,7 @@ def test_a_single_photo_is_not_divided_among_processes():
 
 def test_what_is_not_known_beforehand_is_said_after_the_first_photo():
     forecast = Forecast(100, 1, None)
-    assert forecast.before() == "" and "99 photos, as the first one took" in forecast.after(30.0)
+    assert forecast.before() == "" and "99 photos, based on the first photo" in forecast.after(30.0)
 
 
 def test_the_published_schedule_takes_hours_and_the_default_seconds():

@@ -42,7 +42,7 @@ def test_a_death_costs_one_task():
     found = dict(in_processes(partial(make_work, 2), [1, "killed", 2, "gone", 3, 4], 2))
     assert {task: result for task, result in found.items() if isinstance(task, int)} == {1: 2, 2: 4, 3: 6, 4: 8}
     assert isinstance(found["killed"], Died)
-    assert str(found["killed"]).endswith("was ended by SIGKILL (perhaps there is too little memory: give fewer jobs)")
+    assert str(found["killed"]).endswith("was ended by SIGKILL (possibly out of memory: use fewer jobs)")
     assert str(found["gone"]) == "the process that worked on it ended with code 3"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.runs import manifest
 from pipeline.runs.files import write_json
-from pipeline.runs.manifest import Outcome, Plan, recorded, software_versions
+from pipeline.runs.manifest import Outcome, Plan, record_outcomes, software_versions
 from pipeline.runs.run_folder import RunFolder
 from pipeline.settings.command_line import Arguments
 from pipeline.settings.loading import load_config
@@ -21,7 +21,7 @@ def record(out: Path, stage: str, names: list[str], outcomes=(), known=(), **pla
     as_outcomes = lambda given: [Outcome(name, status, "", *rest) for name, status, *rest in given]
     plan = Plan(names, as_outcomes(known), [], "", **{"device": "cpu", "assets": (), **plan})
     with RunFolder(out):
-        for outcome in recorded(out, stage, arguments, plan, as_outcomes(outcomes)):
+        for outcome in record_outcomes(out, stage, arguments, plan, as_outcomes(outcomes)):
             assert outcome.name in content_of(out)["photos"]
 
 
@@ -50,7 +50,7 @@ def test_a_photo_with_several_faces(tmp_path):
     arguments = Arguments([], tmp_path, load_config(), "default", False)
     outcome = Outcome("group", "done", "", seconds=3.0, faces=("group", "group-face2"))
     with RunFolder(tmp_path):
-        list(recorded(tmp_path, "reconstruction", arguments, Plan(["group"], [], [], "", "cpu", ()), [outcome]))
+        list(record_outcomes(tmp_path, "reconstruction", arguments, Plan(["group"], [], [], "", "cpu", ()), [outcome]))
     photos = content_of(tmp_path)["photos"]
     assert {name: entry["seconds"] for name, entry in photos.items()} == {"group": 1.5, "group-face2": 1.5}
 

@@ -1,4 +1,4 @@
-"""What `auto` stands for on this machine: device, features and renderer. An explicit choice never falls back."""
+"""Resolves `auto` for device, features and renderer on this machine. An explicit choice never falls back."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,8 @@ from style_transfer.settings import RefineSettings
 
 MEGATEXEL = 2**20
 
-# Measured on 2 x86-64 cores: seconds = fixed + steps * (step + texels * step_texels) + texels * once, texels in millions.
+# Measured on 2 x86-64 cores; texels in millions:
+# seconds = fixed + steps * (step + texels * step_texels) + texels * once.
 _SECONDS = {
     "none": {"fixed": 0.8, "step": 0.01, "step_texels": 0.1, "once": 5.3},
     "patches": {"fixed": 0.8, "step": 0.03, "step_texels": 0.15, "once": 5.3},
@@ -29,18 +30,18 @@ _SECONDS = {
 @dataclass(frozen=True)
 class Features:
     kind: str  # vgg16, patches or none
-    why: str  # for the log and the manifest
+    why: str  # the choice and its reason, for the log and the manifest
     weights: Path  # of VGG16
     device: torch.device
 
     @property
     def assets(self) -> list[dict]:
-        """What they use, for the manifest."""
+        """Assets in use, for the manifest."""
         return used_by("vgg16") if self.kind == "vgg16" else []
 
     @cached_property  # one network for all photos
     def extractor(self) -> VGG16Hypercolumns | PatchFeatures | None:
-        """The extractor of style_transfer. Raises ConfigError where the weights are another network's."""
+        """The feature extractor; None for `none`. Raises ConfigError for weights that are damaged or not VGG16's."""
         if self.kind != "vgg16":
             return PatchFeatures() if self.kind == "patches" else None
         try:
@@ -52,24 +53,24 @@ class Features:
 @dataclass(frozen=True)
 class Renderer:
     kind: str  # cpu or nvdiffrast: the `backend` of the renderer's functions
-    why: str  # for the log and the manifest
+    why: str  # the choice and its reason, for the log and the manifest
     assets: list[dict]
 
 
 @dataclass(frozen=True)
 class Backends:
-    """What a run works with."""
+    """Device, features and renderer of a run."""
 
     device: torch.device
     features: Features
     renderer: Renderer
-    memory_each: float  # bytes a process takes for a photo, on a CPU
-    seconds_each: float | None  # for a photo by one process on two cores; None on a GPU: not known beforehand
-    assets: list[dict]  # what these and the measurements use, for the manifest
+    memory_each: float  # bytes, peak of a process on a CPU
+    seconds_each: float | None  # estimate for a photo by one process on two cores; None on a GPU: unknown
+    assets: list[dict]  # assets of the backends and the measurements, for the manifest
 
     @property
     def kinds(self) -> str:
-        """What results follow from."""
+        """The choices that results depend on."""
         return f"{self.features.kind} {self.renderer.kind}"
 
     @property
@@ -78,7 +79,7 @@ class Backends:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What the manifest says of the choices."""
+        """The choices, for the manifest."""
         return {"features": self.features.why, "renderer": self.renderer.why}
 
     def __str__(self) -> str:
@@ -86,10 +87,10 @@ class Backends:
 
 
 def choose_backends(config: Config, obtained: Obtained, threads: int = 0) -> Backends:
-    """Everything that `auto` stands for, and torch set up for it.
+    """Resolves every `auto` and sets up torch.
 
-    obtained: by `external.assets.require`. threads: of torch's work on the CPU; 0 leaves its own number.
-    Raises ConfigError for what the config asks for and is not there.
+    obtained: from `external.assets.require`. threads: CPU threads; 0 takes `config.threads`.
+    Raises ConfigError if the config asks for something that is not available.
     """
     device = choose_device(config.device)
     renderer = choose_renderer(config.renderer, device)
@@ -106,7 +107,7 @@ def choose_backends(config: Config, obtained: Obtained, threads: int = 0) -> Bac
 
 
 def choose_device(setting: str) -> torch.device:
-    """torch.device of `device: auto | cpu | cuda`. Raises ConfigError where CUDA is asked for and absent."""
+    """torch.device of `device: auto | cpu | cuda`. Raises ConfigError where CUDA is asked for but not available."""
     available = torch.cuda.is_available()
     if setting == "cuda" and not available:
         raise ConfigError("device is cuda, but torch finds no CUDA GPU: give device=auto or device=cpu")
@@ -114,9 +115,9 @@ def choose_device(setting: str) -> torch.device:
 
 
 def set_up_torch(threads: int, device: torch.device) -> None:
-    """Once in every process. threads: of torch's CPU work (jobs.threads_each says how many); 0 leaves its own.
+    """Sets the CPU threads of torch and OpenCV; called once in every process. threads: 0 keeps torch's default.
 
-    On a CPU, results are the same bytes whatever the number: sums into the same place are made in one order.
+    On a CPU, torch is set to deterministic algorithms, so results are identical for any number of threads.
     """
     torch.set_num_threads(max(threads or torch.get_num_threads(), FEWEST_THREADS))
     cv2.setNumThreads(threads or -1)
@@ -126,13 +127,13 @@ def set_up_torch(threads: int, device: torch.device) -> None:
 
 
 def choose_renderer(setting: str, device: torch.device) -> Renderer:
-    """The renderer of `renderer: auto | cpu | nvdiffrast`. Returns Renderer; raises ConfigError with what would install it."""
+    """The renderer of `renderer: auto | cpu | nvdiffrast`. Raises ConfigError with the command that installs it."""
     kind, why = setting, f"renderer: {setting}"
     if setting == "auto":
         if device.type != "cuda":
             kind, why = "cpu", "renderer: cpu (auto: no GPU is used)"
         elif nvdiffrast_backend.is_available():
-            kind, why = "nvdiffrast", "renderer: nvdiffrast (auto: it and a GPU are there; non-commercial use only)"
+            kind, why = "nvdiffrast", "renderer: nvdiffrast (auto: installed, with a GPU; non-commercial use only)"
         else:
             kind, why = "cpu", "renderer: cpu (auto: nvdiffrast is not installed)"
     elif setting == "nvdiffrast":
@@ -144,19 +145,22 @@ def choose_renderer(setting: str, device: torch.device) -> Renderer:
 
 
 def choose_features(settings: RefineSettings, device: torch.device, weights: Path) -> Features:
-    """The features of `refine.features`. auto never downloads. weights: where VGG16's are, or belong.
+    """The features of `refine.features`. auto never downloads. weights: path of VGG16's weights, which may not exist.
 
-    Raises ConfigError where an explicit choice cannot be had.
+    Raises ConfigError where an explicit choice is not available.
     """
     kind, why = settings.features, f"features: {settings.features}"
     if kind == "auto":
         if device.type == "cuda" and weights.is_file():
-            kind, why = "vgg16", f"features: vgg16 (auto: weights at {weights} and a GPU are there)"
+            kind, why = "vgg16", f"features: vgg16 (auto: weights at {weights}, with a GPU)"
         else:
-            missing = "no GPU" if weights.is_file() else "no VGG16 weights" if device.type == "cuda" else "no GPU, no VGG16 weights"
-            kind, why = "none", f"features: none (auto: {missing})"
+            no_gpu = [] if device.type == "cuda" else ["no GPU"]
+            no_weights = [] if weights.is_file() else ["no VGG16 weights"]
+            kind, why = "none", f"features: none (auto: {', '.join(no_gpu + no_weights)})"
     if settings.content_noise and kind != "vgg16":
-        raise ConfigError(f"refine.content_noise is noise on layers of vgg16, but {why}: give refine.content_noise=false")
+        raise ConfigError(
+            f"refine.content_noise needs refine.features=vgg16, but {why}: give refine.content_noise=false"
+        )
     if kind == "vgg16" and not weights.is_file():
         raise ConfigError(
             f"refine.features is vgg16, but {weights} is missing: python -m external.assets fetch vgg16, or download "
@@ -166,10 +170,10 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
 
 
 def schedule(config: Config, features: str, has_content: bool) -> RefineSettings:
-    """The settings `refine` as they are run. features: kind. has_content: the initial texture was made elsewhere.
+    """The effective `refine` settings. features: kind. has_content: the initial texture was given, not completed.
 
-    After the fit seen texels are at the photo already: without features and with our own completion, what is left for the
-    rendering loss is the half-seen border, which the last steps see to.
+    After the fit, seen texels match the photo already. Without features and with our own completion, the rendering loss
+    only has to adjust the half-seen border, and the last rendering steps are enough for that.
     """
     if features != "none" or has_content or not config.unwrap.fit_iterations:
         return config.refine
@@ -177,16 +181,17 @@ def schedule(config: Config, features: str, has_content: bool) -> RefineSettings
 
 
 def memory_each(config: Config, features: str) -> float:
-    """Bytes that a process takes at its peak for a photo of 1 or 2 megapixels, on a CPU."""
+    """Peak memory in bytes of a process that refines a photo of 1 or 2 megapixels on a CPU."""
     return 1.0e9 + 0.35e9 * config.texture_size**2 / MEGATEXEL + (1.2e9 if features == "vgg16" else 0)
 
 
 def refinement_seconds(config: Config, features: str) -> float:
-    """Seconds for a photo by one process on two cores, by the CPU."""
+    """Estimated seconds for a photo, by one process on two CPU cores. features: kind."""
     texels = config.texture_size**2 / MEGATEXEL
     cost, refine = _SECONDS[features], schedule(config, features, bool(config.content))
     steps = refine.transfers * refine.iterations
     seconds = cost["fixed"] + cost["once"] * texels
     seconds += sum(steps * (cost["step"] + cost["step_texels"] * texels * scale**2) for scale in refine.scales)
     plain = _SECONDS["none"]
-    return seconds + (config.unwrap.fit_iterations + refine.rendering_iterations) * (plain["step"] + plain["step_texels"] * texels)
+    plain_step = plain["step"] + plain["step_texels"] * texels
+    return seconds + (config.unwrap.fit_iterations + refine.rendering_iterations) * plain_step

@@ -1,4 +1,4 @@
-"""Tasks done by several processes: handed out one at a time, so that a process that dies costs its task alone."""
+"""Runs tasks in several processes, one task at a time in each. A process that dies costs only its task."""
 
 import ctypes
 import multiprocessing
@@ -7,39 +7,40 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from typing import Any
 
 from external.errors import UserError
 from pipeline.runs.machine import available_memory, processors
 
 FEWEST_THREADS = 2
-SECONDS_TO_LEAVE = 5
+SECONDS_TO_EXIT = 5
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Died(UserError):
-    """What comes in the place of a result where the process that worked on the task has ended."""
+    """Stands in for the result of a task whose process died."""
 
-    def __init__(self, how: str):
+    def __init__(self, how: str) -> None:
         super().__init__(f"the process that worked on it {how}")
 
 
 def choose_jobs(setting: int, tasks: int, memory_each: float, on_gpu: bool) -> int:
-    """How many tasks are done at once, for `jobs: N`. memory_each: bytes that a process takes."""
+    """Number of processes for `tasks` tasks. setting: `jobs`, 0 = choose. memory_each: bytes for each process."""
     if setting:
         return min(setting, max(tasks, 1))
     if on_gpu:
-        return 1  # several networks would crowd each other out of its memory
+        return 1  # the networks of several processes may not fit into GPU memory
     fitting = int(available_memory() / memory_each)
-    # A process takes as long to start as a photo: each is to have two.
+    # Starting a process takes as long as one photo, so each process should get at least two.
     return max(min(processors(), tasks // 2, fitting), 1)
 
 
 def threads_each(jobs: int) -> int:
-    """Threads for each of `jobs` processes on this machine's processors.
+    """Threads for each of `jobs` processes on this machine's processors, at least 2.
 
-    Never below 2: with a single thread torch takes other kernels, whose last bits differ. From 2 on results do not depend
-    on the number.
+    With a single thread torch uses other kernels, whose results differ in the last bits. From 2 threads on, results do
+    not depend on the number.
     """
     return max(processors() // max(jobs, 1), FEWEST_THREADS)
 
@@ -50,9 +51,9 @@ def run_tasks(
     jobs: int,
     progress: Callable[[float, str], None] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
-    """Do all tasks; yields (task, result) as they are finished. With one job in this process, else by `in_processes`.
+    """Runs all tasks; yields (task, result) as they finish. One job runs in this process, more run by `in_processes`.
 
-    progress(share, text): given on to the work as a second argument in this process, which then can show its steps.
+    progress(share, text): passed to the work as second argument, in this process only.
     """
     if jobs > 1:
         yield from in_processes(make_work, tasks, jobs)
@@ -65,14 +66,14 @@ def run_tasks(
 def in_processes(
     make_work: Callable[[], Callable[[Any], Any]], tasks: Iterable[Any], jobs: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Do all tasks in `jobs` processes; yields (task, result) as they are finished.
+    """Runs all tasks in `jobs` processes; yields (task, result) as they finish.
 
-    make_work() is called once in each process and returns the function from task to result. It, tasks and results are
-    pickled between our own processes. No more tasks are taken than there are processes, and no results kept. A process
-    that dies gives Died for its task, and a new one takes its place; an exception of the work ends the whole and is
-    raised here. When the caller stops or is killed, the processes end too.
+    make_work() is called once in each process and returns the function from task to result. make_work, tasks and
+    results are pickled. At most `jobs` tasks are taken from `tasks` at a time, and no results are kept. When a process
+    dies, its task yields Died and a new process replaces it. An exception in the work stops all processes and is raised
+    here. The processes end when the caller stops or is killed.
     """
-    # A forked process would inherit the threads of libraries in an unknown state.
+    # A forked process would inherit library threads in an unknown state.
     context = multiprocessing.get_context("spawn")
     workers: list[_Worker] = []
     remaining = iter(tasks)
@@ -92,33 +93,36 @@ def in_processes(
                     following = next(remaining)
                 except StopIteration:
                     workers.remove(worker)
-                    worker.dismiss()
+                    worker.finish()
                     continue
                 if isinstance(result, Died):
                     workers[workers.index(worker)] = _Worker(context, make_work, following)
                 else:
-                    worker.give(following)
+                    worker.send(following)
     finally:
         for worker in workers:
             worker.stop()
 
 
 class _Worker:
-    def __init__(self, context, make_work, task):
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(make_work, theirs, os.getpid()), daemon=True)
-        self._process.start()
-        theirs.close()  # so that the end of the process is the end of what can be read
-        self.give(task)
+    """A process and the task it works on."""
 
-    def give(self, task):
+    def __init__(self, context: SpawnContext, make_work: Callable[[], Callable[[Any], Any]], task: Any) -> None:
+        self.connection, child_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(make_work, child_end, os.getpid()), daemon=True)
+        self._process.start()
+        child_end.close()  # reading then fails with EOFError once the process has ended
+        self.send(task)
+
+    def send(self, task: Any) -> None:
         self.task = task
         try:
             self.connection.send(task)
         except OSError:
-            pass  # it has died: result() says so
+            pass  # the process has died; result() reports it
 
-    def result(self):
+    def result(self) -> Any:
+        """The task's result, an exception of the work, or Died."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -126,23 +130,23 @@ class _Worker:
             code = self._process.exitcode
             how = f"ended with code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
             killed = code == -signal.SIGKILL
-            return Died(how + (" (perhaps there is too little memory: give fewer jobs)" if killed else ""))
+            return Died(how + (" (possibly out of memory: use fewer jobs)" if killed else ""))
 
-    def dismiss(self):
-        """Let it end by itself: it waits for a task."""
+    def finish(self) -> None:
+        """Lets an idle process end by itself."""
         self.connection.close()
-        self._process.join(SECONDS_TO_LEAVE)
+        self._process.join(SECONDS_TO_EXIT)
         self.stop()
 
-    def stop(self):
+    def stop(self) -> None:
         self._process.terminate()
         self._process.join()
         self.connection.close()
 
 
-def _serve(make_work, connection: Connection, parent: int):
-    """The process: tasks in, results out, until it is stopped."""
-    # Ctrl-C is the main process's to answer; when that is killed, nobody is left to work for.
+def _serve(make_work: Callable[[], Callable[[Any], Any]], connection: Connection, parent: int) -> None:
+    """Main function of a worker process: receives tasks and sends results until it is stopped."""
+    # The main process handles Ctrl-C. If the main process is killed, this one is killed too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -155,6 +159,6 @@ def _serve(make_work, connection: Connection, parent: int):
             except EOFError:
                 return
             connection.send(work(task))
-    except BaseException as error:  # noqa: BLE001  the caller raises it
+    except BaseException as error:  # noqa: BLE001  raised again in the main process
         error.add_note("".join(traceback.format_exception(error)))
         connection.send(error)

@@ -1,4 +1,4 @@
-"""manifest.json and summary.csv of OUT: what a run was, and what became of every photo."""
+"""manifest.json and summary.csv of OUT: the run's settings and software, and the outcome of every photo."""
 
 import csv
 import importlib.metadata
@@ -24,50 +24,50 @@ _REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo in a stage. Raises ValueError for an unknown status."""
+    """The outcome of a photo in a stage. Raises ValueError for an unknown status."""
 
     name: str
     status: str  # one of STATUSES
     line: str  # for the terminal, without the name
-    message: str = ""  # for the manifest: why it failed
+    message: str = ""  # for the manifest: reason of a failure
     seconds: float = 0.0
-    faces: tuple[str, ...] = ()  # names of its faces; (): the photo's own
+    faces: tuple[str, ...] = ()  # names of its faces; (): one, named like the photo
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status is {self.status!r}, allowed are {', '.join(STATUSES)}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage will do."""
+    """The work of a stage."""
 
     names: Sequence[str]  # of all photos and faces
-    known: Sequence[Outcome]  # of those for which nothing is left to do
-    todo: Sequence[str]  # the others, each as "from -> to"
+    known: Sequence[Outcome]  # of photos that need no work
+    todo: Sequence[str]  # the other photos, each as "from -> to"
     headline: str  # for the terminal
     device: str
-    assets: Sequence[Mapping]  # what the stage uses: each with name, licence and what else is known
-    at_once: int = 1  # photos
-    seconds_each: float | None = None  # expected for a photo; None: not known
+    assets: Sequence[Mapping]  # what the stage uses: each with name, licence and further entries
+    at_once: int = 1  # photos processed in parallel
+    seconds_each: float | None = None  # estimate for a photo; None: unknown
     notes: Mapping[str, str] = field(default_factory=dict)  # further entries of the manifest
 
 
-def recorded(
+def record_outcomes(
     out: Path, stage: str, arguments: Arguments, plan: Plan, outcomes: Iterable[Outcome]
 ) -> Iterator[Outcome]:
-    """The known outcomes of a stage, then the others as they come; each is in manifest.json before it is yielded.
+    """Yields the plan's known outcomes, then `outcomes`; writes each to manifest.json before yielding it.
 
-    At first config.yaml and the head of the manifest are written, and photos forgotten that are neither in OUT nor asked
-    for; what the other stage wrote stays. At last summary.csv: a line for each photo with its status and the figures of its
-    metrics.json. stage: one of STAGES. Raises RunFolderError.
+    First writes config.yaml and the run's entries of the manifest, and drops photos that are neither in OUT nor part of
+    the plan; entries of the other stage are kept. At the end writes summary.csv: for each photo its status and the
+    numbers of its metrics.json. stage: one of STAGES. Raises RunFolderError.
     """
     if stage not in STAGES:
         raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
-    former = _sound(read_json(out / "manifest.json"))
+    former = _valid_parts(read_json(out / "manifest.json"))
     assets = {entry["name"]: dict(entry) for entry in [*former["assets"], *plan.assets]}
-    asked_for = set(plan.names)
-    photos = {name: entry for name, entry in former["photos"].items() if name in asked_for or (out / name).is_dir()}
+    planned = set(plan.names)
+    photos = {name: entry for name, entry in former["photos"].items() if name in planned or (out / name).is_dir()}
     manifest = {
         "version": MANIFEST_VERSION,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -82,7 +82,7 @@ def recorded(
         **plan.notes,
     }
     write_text(out / "config.yaml", to_yaml(arguments.config))
-    # Known outcomes are written at once: thousands of files, one by one, would take minutes.
+    # The known outcomes are written together: writing the manifest for each of thousands would take minutes.
     for batch in itertools.chain([plan.known], ([outcome] for outcome in outcomes)):
         for outcome in batch:
             names = outcome.faces or (outcome.name,)
@@ -93,8 +93,8 @@ def recorded(
 
 
 def _entry(former: dict | None, stage: str, outcome: Outcome, seconds: float) -> dict:
-    """A photo's entry: failed where a stage has, skipped where every stage was, else done."""
-    # A new reconstruction makes what was known of the refinement out of date.
+    """A photo's entry: failed if a stage failed, skipped if all stages were skipped, else done."""
+    # A new reconstruction invalidates the entry of the refinement.
     stages = {} if stage == STAGES[0] or former is None else former["stages"]
     stages = {**stages, stage: {"status": outcome.status, "message": outcome.message, "seconds": round(seconds, 2)}}
     found = {entry["status"] for entry in stages.values()}
@@ -107,9 +107,9 @@ def _entry(former: dict | None, stage: str, outcome: Outcome, seconds: float) ->
 
 
 def _summary(out: Path, names: Sequence[str], photos: Mapping[str, Mapping]) -> str:
-    """CSV. Nested figures get dotted names (`seconds.refine`); lists and texts are left out.
+    """summary.csv as text. Nested numbers get dotted names (`seconds.refine`); lists and texts are omitted.
 
-    A text that a spreadsheet would take for a formula (a photo may be called =1+1) begins with an apostrophe.
+    Text that a spreadsheet would read as a formula (a photo may be named =1+1) gets a leading apostrophe.
     """
     cell = lambda text: f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
     rows = []
@@ -142,28 +142,34 @@ def software_versions() -> dict:
     }
 
 
-def _sound(found: dict) -> dict:
-    """A manifest as far as it is of the form that is written here: others may have changed the file."""
+def _valid_parts(found: dict) -> dict:
+    """The parts of a manifest that have the form written here; users may have edited the file."""
     photos, assets, device = (found.get(key) for key in ("photos", "assets", "device"))
     named = lambda entry: isinstance(entry, dict) and isinstance(entry.get("name"), str)
     return {
-        "photos": {name: entry for name, entry in photos.items() if _is_entry(entry)} if isinstance(photos, dict) else {},
+        "photos": {name: entry for name, entry in photos.items() if _is_entry(entry)}
+        if isinstance(photos, dict)
+        else {},
         "assets": [entry for entry in assets if named(entry)] if isinstance(assets, list) else [],
         "device": device if isinstance(device, dict) else {},
     }
 
 
 def _is_entry(entry: object) -> bool:
-    """Whether it is what `_entry` makes."""
+    """Whether an object has the form that `_entry` makes."""
     types = {"status": str, "message": str, "seconds": int | float}
-    return isinstance(entry, dict) and isinstance(entry.get("stages"), dict) and all(
-        isinstance(stage, dict) and all(isinstance(stage.get(key), kind) for key, kind in types.items())
-        for stage in entry["stages"].values()
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("stages"), dict)
+        and all(
+            isinstance(stage, dict) and all(isinstance(stage.get(key), kind) for key, kind in types.items())
+            for stage in entry["stages"].values()
+        )
     )
 
 
 def figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """(dotted key, number) of nested figures; what is no number is left out."""
+    """(dotted key, number) of the numbers in a nested mapping; other values are omitted."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from figures(value, f"{prefix}{key}.")

@@ -1,8 +1,8 @@
-"""A stage of a run, from its plan to its summary. Both stages' programs run through it."""
+"""Runs a stage, from its plan to its summary. The programs of both stages use it."""
 
 from collections.abc import Callable, Iterable
 
-from pipeline.runs.manifest import STAGES, Outcome, Plan, recorded
+from pipeline.runs.manifest import STAGES, Outcome, Plan, record_outcomes
 from pipeline.runs.progress import Forecast, Progress
 from pipeline.settings.command_line import Arguments
 from pipeline.settings.errors import reason
@@ -10,7 +10,7 @@ from pipeline.settings.loading import to_yaml
 
 
 def failure(name: str, error: BaseException, seconds: float = 0.0) -> Outcome:
-    """The outcome of a photo that failed; raises the error again where it ends the run."""
+    """The outcome of a failed photo. Raises the error again if it must end the run."""
     message = reason(error)
     return Outcome(name, "failed", f"failed: {message}", message, seconds)
 
@@ -18,11 +18,11 @@ def failure(name: str, error: BaseException, seconds: float = 0.0) -> Outcome:
 def run_stage(
     stage: str, arguments: Arguments, plan: Plan, work: Callable[[Callable[[float, str], None]], Iterable[Outcome]]
 ) -> int:
-    """Do a stage, in OUT's open RunFolder; every outcome is in the manifest and on the terminal as soon as it is known.
+    """Runs a stage in OUT's open RunFolder; records and prints every outcome as soon as it is known.
 
-    stage: of manifest.STAGES. work(progress): yields the outcomes that are not known yet; progress(share, text) shows how
-    far the present photo is. With --dry-run the plan is shown and nothing done. Returns the number of failures.
-    Raises RunFolderError where OUT cannot be written.
+    stage: one of manifest.STAGES. work(progress): does the work and yields the outcomes that the plan does not know;
+    progress(share, text) shows the progress of the current photo. With --dry-run only the plan is printed.
+    Returns the number of failures. Raises RunFolderError where OUT cannot be written.
     """
     progress = Progress(stage, len(plan.names))
     if arguments.dry_run:
@@ -35,7 +35,8 @@ def run_stage(
     with progress:
         forecast = Forecast(len(plan.todo), plan.at_once, plan.seconds_each)
         progress.show(plan.headline, forecast.before())
-        for number, outcome in enumerate(recorded(arguments.out, stage, arguments, plan, work(progress.within))):
+        outcomes = record_outcomes(arguments.out, stage, arguments, plan, work(progress.within))
+        for number, outcome in enumerate(outcomes):
             expected = forecast.after(outcome.seconds) if number >= len(plan.known) else ""
             progress.photo_done(f"{outcome.name}: {outcome.line}", expected)
             failed += outcome.status == "failed"

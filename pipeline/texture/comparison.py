@@ -1,4 +1,4 @@
-"""The rendering that textures are compared with the photo in, and the optimisation that uses it."""
+"""Compares rendered textures with the photo, and runs the optimisation based on that comparison."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,7 @@ from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_float
 from pipeline.settings.schema import RenderSettings
 from renderer.lookup import TextureLookup, build_lookup
+from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 from style_transfer.refine import RefinedTexture, RenderTarget, refine_texture
 from style_transfer.settings import RefineSettings
 
@@ -23,12 +24,16 @@ class DivergedError(UserError):
 
 
 class PhotoComparison:
-    """A reconstruction's photo, and renderings of textures to compare with it. Each texture size's look-up is built once."""
+    """A reconstruction's photo and the look-ups that render textures over it; one look-up for each texture size."""
 
     def __init__(
-        self, reconstruction: Reconstruction, settings: RenderSettings, device: torch.device | str = "cpu", backend: str = "cpu"
-    ):
-        """device: of the optimisation. backend: the renderer's, cpu or nvdiffrast."""
+        self,
+        reconstruction: Reconstruction,
+        settings: RenderSettings,
+        device: torch.device | str = "cpu",
+        backend: str = "cpu",
+    ) -> None:
+        """device: of the optimisation. backend: of the renderer, cpu or nvdiffrast."""
         camera, photo = reconstruction.camera, reconstruction.photo
         longest = max(camera.width, camera.height)
         if longest > settings.maximum_size:
@@ -41,20 +46,21 @@ class PhotoComparison:
         self._lookups = {}
 
     def lookup(self, height: int, width: int) -> TextureLookup:
-        """TextureLookup of a texture of this size."""
+        """The look-up for textures of this size; built on first use."""
         if (height, width) not in self._lookups:
             lookup = build_lookup(self._mesh, self._camera, height, width, backend=self._backend)
             self._lookups[height, width] = lookup
         return self._lookups[height, width]
 
     def targets(self, visibility: np.ndarray, goal: np.ndarray) -> Callable[[int, int], RenderTarget]:
-        """`targets(h, w)` for `refine_texture`: what the rendering should be.
+        """The function `targets(h, w)` of `refine_texture`: the image that the rendering should match.
 
-        That is the photo where pixels show seen texels, and fades into the rendering of the goal texture [H, W, 3] where
-        they show half-seen ones: were these to be the photo too, a line would appear where the rendering loss ends.
+        visibility: [H, W] float, 0..1. goal: [H, W, 3] float, 0..1. The target is the photo where pixels show seen
+        texels. Where they show half-seen texels it fades into the rendering of the goal texture; otherwise a line would
+        appear at the border of the rendering loss.
         """
 
-        def target(height, width):
+        def target(height: int, width: int) -> RenderTarget:
             lookup = self.lookup(height, width)
             seen, wanted = (
                 cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (visibility, goal)
@@ -74,12 +80,12 @@ class PhotoComparison:
 
 
 def seen_share(lookup: TextureLookup, seen: np.ndarray) -> np.ndarray:
-    """How far each covered pixel [N], 0..1, shows seen texels. seen: visibility [h, w] of the look-up's texture size."""
+    """Share [N], 0..1, of seen texels in each covered pixel. seen: visibility [h, w] of the look-up's texture size."""
     return np.clip(lookup.matrix @ seen.reshape(-1).astype(np.float32), 0, 1)
 
 
 def surely_shown(lookup: TextureLookup, seen: np.ndarray) -> np.ndarray:
-    """Pixels [H, W] bool of the look-up's image that show seen texels and nothing else. seen: as in `seen_share`."""
+    """Pixels [H, W] bool of the look-up's image that show seen texels only. seen: as in `seen_share`."""
     shown = np.zeros(lookup.height * lookup.width, bool)
     inside = (seen_share(lookup, seen) > SEEN) & inside_silhouette(lookup, 0.0)
     shown[lookup.pixels.numpy()[inside]] = True
@@ -87,7 +93,7 @@ def surely_shown(lookup: TextureLookup, seen: np.ndarray) -> np.ndarray:
 
 
 def rendered_over(lookup: TextureLookup, texture: np.ndarray, photo: np.ndarray) -> np.ndarray:
-    """Rendering [H, W, 3] of a texture [h, w, 3], 0..1, over a photo of the look-up's image size, 0..1."""
+    """Rendering [H, W, 3] of a texture [h, w, 3], 0..1, over a photo [H, W, 3], 0..1, of the look-up's image size."""
     overlay = photo.reshape(-1, 3).copy()
     pixels, coverage = lookup.pixels.numpy(), lookup.coverage.numpy()[:, None]
     overlay[pixels] += coverage * (lookup.matrix @ texture.reshape(-1, 3) - overlay[pixels])
@@ -95,7 +101,7 @@ def rendered_over(lookup: TextureLookup, texture: np.ndarray, photo: np.ndarray)
 
 
 def inside_silhouette(lookup: TextureLookup, erosion: float) -> np.ndarray:
-    """Which covered pixels [N] bool lie inside the silhouette, eroded by a share of the image's longer side."""
+    """Covered pixels [N] bool inside the eroded silhouette. erosion: share of the image's longer side."""
     pixels = lookup.pixels.numpy()
     silhouette = np.zeros(lookup.height * lookup.width, np.uint8)
     silhouette[pixels] = lookup.coverage.numpy() > 0.999
@@ -103,7 +109,7 @@ def inside_silhouette(lookup: TextureLookup, erosion: float) -> np.ndarray:
     radius = round(erosion * max(lookup.height, lookup.width))
     if radius:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-        # The photo's own border is no silhouette.
+        # The photo's border is not part of the silhouette.
         silhouette = cv2.erode(silhouette, kernel, borderValue=1)
     return silhouette.reshape(-1)[pixels] > 0
 
@@ -115,15 +121,15 @@ def optimise(
     visibility: np.ndarray,  # [H, W]
     mask: np.ndarray,  # [H, W] bool, texels inside the islands
     goal: np.ndarray,  # [H, W, 3], see `PhotoComparison.targets`
-    features: object | None,
+    features: VGG16Hypercolumns | PatchFeatures | None,
     settings: RefineSettings,
     seed: int,
-    steps: Callable | None = None,
+    steps: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> tuple[np.ndarray, RefinedTexture]:
-    """`style_transfer.refine.refine_texture` on images, float32, 0..1.
+    """Calls `style_transfer.refine.refine_texture` with NumPy images, float32, 0..1.
 
-    features: extractor of `style_transfer.features`; None: rendering loss only. steps(done, total, losses): progress.
-    Returns the texture [H, W, 3] and the result it comes from. Raises DivergedError.
+    features: None: rendering loss only. steps(done, total, losses): progress.
+    Returns the texture [H, W, 3] and the complete result. Raises DivergedError.
     """
     torch.manual_seed(seed)
     as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(comparison.device)

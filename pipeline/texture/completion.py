@@ -1,8 +1,8 @@
-"""The initial texture I_C: complete colours from what one photo shows.
+"""The initial texture I_C: completes the colours that one photo shows.
 
-A texel the photo does not show takes the colour of its mirror image, moved by the difference in light between the two
-places, and by what is left of a step at the border. What neither side shows is filled smoothly. Seen texels keep the
-photo.
+A texel that the photo does not show takes the colour of its mirror texel, corrected for the difference in light between
+the two and for the remaining step at the border. Texels that neither side shows are filled smoothly. Seen texels keep
+the photo's colours.
 """
 
 from dataclasses import dataclass
@@ -11,67 +11,73 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from pipeline.settings.schema import CompletionSettings
 from pipeline.texture.relight import light_difference
 from renderer.dilate import push_pull
 
 REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
-LIGHT_BLUR = 6.0  # pores and lashes say nothing about light
+LIGHT_BLUR = 6.0  # removes pores and lashes before light is estimated
 BORDER_BAND = 14.0  # width of the band beside the seen texels in which the step to them is measured
-STEP_BLUR = 12.0  # wide enough that a lash or brow at the border does not colour the skin behind it
+STEP_BLUR = 12.0  # wide enough that a lash or brow at the border does not tint the skin behind it
 LIGHT_LIMIT = 1.2  # largest change of light between the halves, natural log units
-STEP_LIMIT = 0.6  # natural log units; more is no difference in light
-SURE_BORDER = 6.0  # over which seen texels at the border gain weight in a fill
-DETAIL_SIGMA = 1.5  # finer than this is detail that may be continued
-DETAIL_WINDOW = 20.0  # side of the windows it is continued in
-EDGE_BLEND = 8.0  # over which mirrored texels give way to the smooth fill
-OFFSET = 0.05  # of log colours: dark texels are noise
-SEEN = 0.99
+STEP_LIMIT = 0.6  # largest step corrected at the border, natural log units; larger ones are not due to light
+FILL_RAMP = 6.0  # distance from the border over which seen texels gain weight in a fill
+DETAIL_SIGMA = 1.5  # detail finer than this is continued into filled texels
+DETAIL_WINDOW = 20.0  # side of the windows of continued detail
+EDGE_BLEND = 8.0  # distance over which mirrored texels fade into the smooth fill
+OFFSET = 0.05  # added before the logarithm, as dark texels are noisy
+SEEN = 0.99  # visibility above which a texel counts as seen
 
 
 @dataclass(frozen=True)
 class Completion:
-    """texture [H, W, 3] float32, 0..1. mirrored, smooth [H, W] float32: share of each texel's colour that came from its
-    mirror image and from the smooth fill; the rest is the photo's."""
+    """A completed texture. The shares of mirrored and smooth colour are per texel; the rest is the photo's."""
 
-    texture: np.ndarray
-    mirrored: np.ndarray
-    smooth: np.ndarray
+    texture: np.ndarray  # [H, W, 3] float32, 0..1
+    mirrored: np.ndarray  # [H, W] float32, 0..1, share of the mirror texel's colour
+    smooth: np.ndarray  # [H, W] float32, 0..1, share of the smooth fill
 
 
-def complete(sampled, visibility, mask, normals, settings):
-    """Complete a sampled texture.
+def complete(
+    sampled: np.ndarray,  # [H, W, 3] float, 0..1
+    visibility: np.ndarray,  # [H, W] float, 0..1
+    mask: np.ndarray,  # [H, W] bool
+    normals: np.ndarray | None,  # [H, W, 3] float, unit
+    settings: CompletionSettings,
+) -> Completion:
+    """Completes a sampled texture.
 
-    sampled: I_S [H, W, 3], 0..1. visibility: [H, W], 0..1. mask: [H, W] bool, texels inside the islands.
-    normals: outward unit normals [H, W, 3] in the head frame (x to the person's left) of a texture that is symmetric
-    about u = 0.5; None where the mesh has no known symmetry: nothing is mirrored then.
-    settings: pipeline.settings.schema.CompletionSettings.
-    Returns Completion. Raises ValueError where no texel is seen.
+    sampled: I_S. visibility: per-texel confidence of I_S. mask: texels inside the islands.
+    normals: outward normals in the head frame (x to the person's left) of a texture that is symmetric about u = 0.5;
+    None where the mesh has no known symmetry: nothing is mirrored then.
+    settings: pipeline.settings.loading.CompletionSettings.
+    Raises ValueError where no texel is seen.
     """
     seen = np.where(mask, visibility, 0).astype(np.float32)
     if not (seen > SEEN).any():
-        raise ValueError("the photo shows no texel of the mesh well enough: check that mesh and camera fit the photo")
+        raise ValueError("the photo shows no texel of the mesh well enough: check that mesh and camera match the photo")
     sampled = np.where(seen[..., None] > 0, sampled, 0).astype(np.float32)
     unit = max(mask.shape) / REFERENCE_TEXTURE
-    # The outermost seen texels hold a little of what is beside the face; they must not spread it.
-    sure = _ramp_inside(seen > SEEN, SURE_BORDER * unit)
-    if not sure.any():
-        sure = seen
+    # The outermost seen texels contain some background colour, which must not spread.
+    reliable = _ramp_inside(seen > SEEN, FILL_RAMP * unit)
+    if not reliable.any():
+        reliable = seen
     if normals is None or settings.method == "smooth":
-        filled = _smooth_fill(sampled, sure, mask)
+        filled = _smooth_fill(sampled, reliable, mask)
         shares = np.where(mask, 1 - seen, 0)
         return Completion(_blend(filled, sampled, seen), np.zeros_like(seen), shares)
 
     mirror, mirror_seen = sampled[:, ::-1], seen[:, ::-1] * mask
-    # Where the mirror image is itself badly seen its colours fade out, before the seam to the fill could show.
+    # Mirrored colours fade out where the mirror side is badly seen, so that no seam to the fill shows.
     known = _ramp_inside(mirror_seen > SEEN, EDGE_BLEND * unit)
     if settings.relight:
-        mirror = _relit(mirror, sampled, seen, mask, normals, settings, unit)
-    mirror = _harmonised(mirror, np.where(known > 0, mirror_seen, 0), sampled, seen, settings, unit)
+        mirror = _relight(mirror, sampled, seen, mask, normals, settings, unit)
+    mirror = _match_border(mirror, np.where(known > 0, mirror_seen, 0), sampled, seen, settings, unit)
 
     both = np.maximum(seen, known)
     mixed = _blend(mirror, sampled, np.where(both > 0, seen / np.maximum(both, 1e-6), 0))
-    filled = _smooth_fill(mixed, np.maximum(sure, known), mask)
-    unseen = _blend(filled + _continued_detail(mixed, np.maximum(sure, known), mask, unit), mirror, known)
+    filled = _smooth_fill(mixed, np.maximum(reliable, known), mask)
+    unseen = _blend(filled + _continue_detail(mixed, np.maximum(reliable, known), mask, unit), mirror, known)
     texture = _blend(unseen, sampled, seen)
     return Completion(
         np.where(mask[..., None], np.clip(texture, 0, 1), 0).astype(np.float32),
@@ -80,14 +86,15 @@ def complete(sampled, visibility, mask, normals, settings):
     )
 
 
-def _blend(background, foreground, weight):
+def _blend(background: np.ndarray, foreground: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Blends [H, W, C] images by the weight [H, W], 0..1, of the foreground."""
     return background + weight[..., None] * (foreground - background)
 
 
-def _blur(values, weights, sigma):
-    """Gaussian mean [H, W, C] of the values where they are known."""
+def _blur(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
+    """Weighted Gaussian mean [H, W, C] of values [H, W, C]. weights [H, W] float32, 0..1. sigma: texels."""
     size = values.shape[1::-1]
-    step = max(int(sigma / 3), 1)  # a wide Gaussian is as good on a smaller grid
+    step = max(int(sigma / 3), 1)  # a wide Gaussian is accurate enough on a smaller grid
     small = (max(size[0] // step, 1), max(size[1] // step, 1))
     total = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
     summed = cv2.resize(values * weights[..., None], small, interpolation=cv2.INTER_AREA)
@@ -97,16 +104,18 @@ def _blur(values, weights, sigma):
     return cv2.resize(means, size, interpolation=cv2.INTER_LINEAR)
 
 
-def _smooth_fill(values, weights, mask):
+def _smooth_fill(values: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fills values [H, W, C] where weights [H, W], 0..1, are low, or outside the mask [H, W]."""
     return push_pull(values, np.where(mask, weights, 0).astype(np.float32))
 
 
-def _continued_detail(values, known, mask, unit):
-    """Brightness detail [H, W, 1] for smoothly filled texels: windows of the known texels' detail nearby, overlapping.
+def _continue_detail(values: np.ndarray, known: np.ndarray, mask: np.ndarray, unit: float) -> np.ndarray:
+    """Brightness detail [H, W, 1] for smoothly filled texels, from overlapping windows of nearby known texels.
 
-    Pores, stubble and the camera's noise go on beside the border. Only fine detail is taken, and its edges are clipped,
-    so that no wrinkle or hair is repeated; overlapping windows are added with weights whose squares sum to 1, which keeps
-    the variance. Colour detail is left out: continued, it looks like stains.
+    values [H, W, 3]; known [H, W], 0..1; mask [H, W] bool; unit: texels for one of the 512 texture.
+    Continues pores, stubble and camera noise beside the border. Only fine detail is used, clipped in amplitude, so that
+    no wrinkle or hair is repeated. Overlapping windows are added with weights whose squares sum to 1, which preserves
+    the variance. Colour detail is omitted, because it looks like stains.
     """
     detail = np.zeros(mask.shape, np.float32)
     missing, solid = mask & (known < 0.999), known > 0.5
@@ -118,7 +127,7 @@ def _continued_detail(values, known, mask, unit):
     spread = 1.4826 * np.median(np.abs(fine[solid]))
     fine = np.clip(fine, -2.5 * spread, 2.5 * spread).astype(np.float32)
     nearest = distance_transform_edt(~whole, return_distances=False, return_indices=True)
-    shifts = np.random.default_rng(0)  # fixed: the same photo is completed alike by every run
+    shifts = np.random.default_rng(0)  # fixed seed: every run completes a photo in the same way
     bump = np.sin(np.pi * (np.arange(2 * half) + 0.5) / (2 * half)).astype(np.float32)
     bump = bump[:, None] * bump  # with a step of half a window the squares sum to 1
     height, width = mask.shape
@@ -137,26 +146,41 @@ def _continued_detail(values, known, mask, unit):
     return np.where(missing, detail, 0)[..., None]
 
 
-def _ramp_inside(area, width):
-    """1 deep inside the area, falling to 0 at its border over a width in texels. [H, W] float32."""
+def _ramp_inside(area: np.ndarray, width: float) -> np.ndarray:
+    """Smooth ramp [H, W] float32 inside an area [H, W] bool: 0 at its border, 1 from `width` texels inwards."""
     distance = cv2.distanceTransform(np.pad(area.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     t = np.clip(distance / max(width, 1e-6), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _relit(mirror, sampled, seen, mask, normals, settings, unit):
-    """The mirrored colours under the light of the side they go to."""
+def _relight(
+    mirror: np.ndarray,  # [H, W, 3] float32, 0..1
+    sampled: np.ndarray,  # [H, W, 3] float32, 0..1
+    seen: np.ndarray,  # [H, W] float32, 0..1
+    mask: np.ndarray,  # [H, W] bool
+    normals: np.ndarray,  # [H, W, 3]
+    settings: CompletionSettings,
+    unit: float,
+) -> np.ndarray:
+    """The mirrored colours [H, W, 3] under the light of the side they are copied to."""
     colours = np.log(_blur(sampled, seen, LIGHT_BLUR * unit) + OFFSET)
     change = light_difference(colours, seen > SEEN, mask, normals, settings.light_spread)
     change = np.clip(change, -LIGHT_LIMIT, LIGHT_LIMIT)
     return np.maximum((mirror + OFFSET) * np.exp(change) - OFFSET, 0)
 
 
-def _harmonised(mirror, mirror_seen, sampled, seen, settings, unit):
-    """The mirrored colours without their step to the seen ones.
+def _match_border(
+    mirror: np.ndarray,  # [H, W, 3] float32, 0..1
+    mirror_seen: np.ndarray,  # [H, W] float32, 0..1
+    sampled: np.ndarray,  # [H, W, 3] float32, 0..1
+    seen: np.ndarray,  # [H, W] float32, 0..1
+    settings: CompletionSettings,
+    unit: float,
+) -> np.ndarray:
+    """The mirrored colours [H, W, 3] without their step to the seen ones.
 
-    In a band beside the border both are known. Their log ratio there is continued smoothly into the unseen texels and
-    fades with the distance from the border.
+    Both are known in a band beside the border. Their log ratio in the band is extended smoothly into the unseen texels
+    and fades with the distance from the border.
     """
     unseen_distance = cv2.distanceTransform((seen < SEEN).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     seen_distance = cv2.distanceTransform((seen >= SEEN).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -166,9 +190,9 @@ def _harmonised(mirror, mirror_seen, sampled, seen, settings, unit):
         return mirror
     sigma = LIGHT_BLUR / 2 * unit
     both = np.minimum(seen, mirror_seen)
-    there = np.log(np.maximum(_blur(sampled, both, sigma), 0) + OFFSET)
-    here = np.log(np.maximum(_blur(mirror, both, sigma), 0) + OFFSET)
-    step = np.clip(there - here, -STEP_LIMIT, STEP_LIMIT)
+    seen_colours = np.log(np.maximum(_blur(sampled, both, sigma), 0) + OFFSET)
+    mirrored_colours = np.log(np.maximum(_blur(mirror, both, sigma), 0) + OFFSET)
+    step = np.clip(seen_colours - mirrored_colours, -STEP_LIMIT, STEP_LIMIT)
     step = _blur(step, overlap, STEP_BLUR * unit)
     fading = np.exp(-unseen_distance / (settings.border_decay * unit))[..., None]
     return np.maximum((mirror + OFFSET) * np.exp(step * fading) - OFFSET, 0).astype(np.float32)

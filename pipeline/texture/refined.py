@@ -1,4 +1,4 @@
-"""The refined texture I_X: the initial one, optimised so that it renders to the photo and has the style of what it shows."""
+"""The refined texture I_X: optimised to match the photo when rendered and to have the style of the sampled texture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from pipeline.texture.comparison import PhotoComparison, optimise
 from pipeline.texture.initial import Initial
 from pipeline.texture.sampled import Sampled
 from renderer.dilate import dilate
+from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 from style_transfer.settings import RefineSettings
 
 
 @dataclass(frozen=True)
 class Refined:
-    texture: np.ndarray  # I_X [H, W, 3] float32, 0..1, continued past the islands
-    notes: list[str]  # what the optimisation reports, a line each
+    texture: np.ndarray  # I_X [H, W, 3] float32, 0..1, extended beyond the islands
+    notes: list[str]  # messages of the optimisation, one line each
 
 
 def refine(
     initial: Initial,
     sampled: Sampled,
     comparison: PhotoComparison,
-    features: object | None,
+    features: VGG16Hypercolumns | PatchFeatures | None,
     settings: RefineSettings,
     seed: int,
-    steps: Callable | None = None,
+    steps: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Refined:
     """I_X from I_C and I_S (FaceRefiner, section 3).
 
-    features: extractor of `style_transfer.features`; None: rendering loss only. steps(done, total, losses): progress.
-    Raises DivergedError.
+    features: None: rendering loss only. steps(done, total, losses): progress. Raises DivergedError.
     """
     texture, result = optimise(
-        comparison, initial.texture, sampled.texture, sampled.visibility, sampled.mask, initial.goal, features, settings,
-        seed, steps,
+        comparison, initial.texture, sampled.texture, sampled.visibility, sampled.mask, initial.goal,
+        features, settings, seed, steps,
     )  # fmt: skip
     return Refined(dilate(texture, sampled.mask), result.notes)

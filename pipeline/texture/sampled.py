@@ -1,4 +1,4 @@
-"""The sampled texture I_S: what a photo shows of the texture, and how well."""
+"""The sampled texture I_S: the photo resampled into the texture, with per-texel confidence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from renderer.visibility import TexelGeometry, outward_sign, texel_geometry, vis
 
 @dataclass(frozen=True)
 class Sampled:
-    """I_S and what is known of its texels; arrays are float32, 0..1."""
+    """I_S with confidence and surface of its texels; arrays are float32, 0..1."""
 
-    texture: np.ndarray  # I_S [H, W, 3], 0 where the photo shows nothing
-    visibility: np.ndarray  # [H, W]
+    texture: np.ndarray  # I_S [H, W, 3], 0 where visibility is 0
+    visibility: np.ndarray  # [H, W], confidence that the photo shows a texel
     geometry: TexelGeometry
-    outward: float  # 1 where the mesh's faces are wound to face outwards, else -1
+    outward: float  # 1 if the winding's normals point out of the mesh, else -1
 
     @property
     def mask(self) -> np.ndarray:
@@ -30,7 +30,7 @@ class Sampled:
 
 
 def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
-    """Resample the photo into the texture. Raises ReconstructionError where mesh, camera and photo do not fit each other."""
+    """Resamples the photo into the texture. Raises ReconstructionError where mesh, camera and photo do not match."""
     mesh, camera, size = reconstruction.mesh, reconstruction.camera, config.texture_size
     geometry = texel_geometry(mesh, size, size)
     if not geometry.mask.any():
@@ -39,18 +39,25 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, settings.erosion)
     sampled = unwrap(as_float(reconstruction.photo), geometry, camera)
     if reconstruction.mask is not None and settings.exclude_hair:
-        own = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
-        seen = seen * np.clip(own, 0, 1)
+        face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
+        seen = seen * np.clip(face_share, 0, 1)
     if not (seen > SEEN).any():
-        raise ReconstructionError("the photo shows no texel of the mesh well enough: check that mesh and camera fit the photo")
+        raise ReconstructionError(
+            "the photo shows no texel of the mesh well enough: check that mesh and camera match the photo"
+        )
     sampled = np.where(seen[..., None] > 0, sampled, 0)
     return Sampled(sampled, seen, geometry, outward_sign(geometry, mesh, camera))
 
 
-def fit_to_photo(sampled: Sampled, comparison: PhotoComparison, config: Config, steps: Callable | None = None) -> Sampled:
-    """I_S as the rendering loss makes it: rendered, it is the photo. As it is where `unwrap.fit_iterations` is 0.
+def fit_to_photo(
+    sampled: Sampled,
+    comparison: PhotoComparison,
+    config: Config,
+    steps: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Sampled:
+    """Optimises I_S so that its rendering matches the photo; unchanged where `unwrap.fit_iterations` is 0.
 
-    Unwrapping resamples the photo and so blurs it; the fit removes this blur before anything is completed from I_S.
+    Unwrapping resamples the photo and so blurs it. The fit removes this blur before the completion uses I_S.
     steps(done, total, losses): progress.
     """
     if not config.unwrap.fit_iterations:

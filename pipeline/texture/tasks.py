@@ -1,4 +1,4 @@
-"""What is to be done for each face, or why nothing is."""
+"""Plans the refinement: a task for each face, or the reason why it needs none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,56 +18,57 @@ from pipeline.texture.results import VERSION
 
 
 class ContentError(UserError):
-    """A photo has no initial texture among those given."""
+    """The content folder has no initial texture for a photo."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A face that is to be refined."""
+    """A face to refine."""
 
-    name: str  # of its folder of results
+    name: str  # of its results folder
     reconstruction: Path  # folder
-    content: Path | None  # image of an initial texture made elsewhere
-    fingerprint: str  # of all that the results follow from
+    content: Path | None  # image of a given initial texture
+    fingerprint: str  # of everything that the results depend on
 
 
 class ContentImages:
-    """The initial textures that `content` names: none, one image for all, or a folder matched by the photos' stems."""
+    """The initial textures of the setting `content`: none, one image for all photos, or a folder matched by stem."""
 
-    def __init__(self, place: Path | None):
-        """place: see `pipeline.runs.preflight.content_place`. Raises ConfigError where it does not exist."""
+    def __init__(self, place: Path | None) -> None:
+        """place: `content` of `external.assets.Obtained`. Raises ConfigError where it does not exist."""
         if place is not None and not place.exists():
             raise ConfigError(f"content is {str(place)!r}, which does not exist: give an image or a folder of images")
         self._place = place
-        self._images = {}  # by stem; listed once, for thousands of photos
+        self._images = {}  # {stem: path}; listed once, as there may be thousands of photos
         if place is not None and place.is_dir():
             found = sorted((path for path in place.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), reverse=True)
             self._images = {path.stem: path for path in found}
 
     @property
     def assets(self) -> list[dict]:
-        """What a manifest says of them: their licence is their generator's."""
+        """Entries for the manifest. The licence of given textures depends on their generator."""
         if self._place is None:
             return []
         if self._place.name == "ostec":
             return used_by("ostec")
-        return [{"name": "Initial textures", "used_by": "content", "licence": "their generator's", "origin": str(self._place)}]
+        entry = {"name": "Initial textures", "used_by": "content", "licence": "their generator's"}
+        return [{**entry, "origin": str(self._place)}]
 
     def path_of(self, stem: str) -> Path | None:
-        """Path of the image for a photo, or None without content. Raises ContentError."""
+        """Path of the image for a photo's stem, or None without content. Raises ContentError."""
         if self._place is None or not self._place.is_dir():
             return self._place
         if stem not in self._images:
-            raise ContentError(f"the content folder {self._place} has no image named {stem}")
+            raise ContentError(f"the content folder {self._place} has no image named {stem}: add {stem}.png")
         return self._images[stem]
 
 
 def plan_tasks(
     subjects: Sequence[Subject], content: ContentImages, config: Config, backends: str, out: Path
 ) -> tuple[list[Task], list[Outcome]]:
-    """The tasks, and the outcomes of faces that cannot be done or are finished with the same settings and input.
+    """The tasks, and the outcomes of faces that cannot be refined or are already done with the same settings and input.
 
-    backends: kinds of features and renderer, which results follow from. out: OUT.
+    backends: kinds of features and renderer, on which results depend. out: OUT.
     """
     tasks, known = [], []
     settings = f"{fingerprint(config)} {backends}"
@@ -80,7 +81,7 @@ def plan_tasks(
                 raise UserError(subject.problem)
             image = content.path_of(subject.photo_stem)
             mark = results_fingerprint(settings, [*subject.files, image] if image else subject.files, VERSION)
-        except Exception as error:  # noqa: BLE001  whatever it is, the other faces go on
+        except Exception as error:  # noqa: BLE001  one face's error must not stop the others
             known.append(failure(subject.name, error))
             continue
         if is_finished(out / subject.name, mark):
