@@ -1,7 +1,8 @@
-"""Makes the report of a run again from its files, and compares runs: `python -m report OUT...`."""
+"""Makes the reports of finished runs from their files, and compares runs: `python -m report OUT...`."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.settings.command_line import ALL_DONE, Parser, run_main
@@ -11,65 +12,89 @@ from report.page import EMBEDDED_PHOTOS, write_report
 from report.side_by_side import write_side_by_side
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+    """Writes the reports that the command line names; returns the exit code."""
     parser = Parser(
         prog="python -m report",
-        description=__doc__ + "\n\nWrites OUT/report.html for each; comparison.png; of several also comparison.html.",
+        description=__doc__
+        + "\n\nWrites OUT/report.html for each run, comparison.png, and comparison.html for several runs.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("outs", nargs="+", metavar="OUT", type=Path, help="folder of a run; the first is what others are held against")
     parser.add_argument(
-        "-o", "--out", metavar="FOLDER", type=Path, help="where comparisons go (default: OUT, of several the folder that holds the first)"
+        "outs", nargs="+", metavar="OUT", type=Path, help="folder of a run; others are compared with the first"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="folder for comparison.png and comparison.html (default: OUT; for several runs the parent of the first)",
     )
     parser.add_argument(
         "--columns",
         metavar="A,B,...",
         type=_columns,
         default=DEFAULT_COLUMNS,
-        help=f"of comparison.png: {', '.join(COLUMNS)} (default: {','.join(DEFAULT_COLUMNS)})",
+        help=f"columns of comparison.png: {', '.join(COLUMNS)} (default: {','.join(DEFAULT_COLUMNS)})",
     )
-    parser.add_argument("--photos", metavar="A,B,...", type=lambda text: text.split(","), help="rows of comparison.png, by name")
     parser.add_argument(
-        "--rows", type=_number(1, 1000), default=DEFAULT_ROWS, help=f"most rows of comparison.png without --photos (default: {DEFAULT_ROWS})"
+        "--photos",
+        metavar="A,B,...",
+        type=lambda text: text.split(","),
+        help="photos (rows) of comparison.png, by name",
     )
-    parser.add_argument("--tile", type=_number(32, 2048), default=DEFAULT_TILE, help=f"pixels of its squares (default: {DEFAULT_TILE})")
+    parser.add_argument(
+        "--rows",
+        type=_number(1, 1000),
+        default=DEFAULT_ROWS,
+        help=f"maximum number of rows of comparison.png without --photos (default: {DEFAULT_ROWS})",
+    )
+    parser.add_argument(
+        "--tile",
+        type=_number(32, 2048),
+        default=DEFAULT_TILE,
+        help=f"size in pixels of the squares of comparison.png (default: {DEFAULT_TILE})",
+    )
     parser.add_argument(
         "--embed",
         type=_number(0, 100_000),
         default=EMBEDDED_PHOTOS,
-        help=f"photos of which report.html holds all pictures and the 3D view, at most 1 MB each (default: {EMBEDDED_PHOTOS})",
+        help="number of photos with all pictures and the 3D view in report.html, at most 1 MB each "
+        f"(default: {EMBEDDED_PHOTOS})",
     )
     given = parser.parse_args(argv)
     experiments = [collect(out) for out in given.outs]
     for out in given.outs:
         print(write_report(out, given.embed))
-    place = given.out or (given.outs[0] if len(experiments) == 1 else given.outs[0].resolve().parent)
-    place.mkdir(parents=True, exist_ok=True)
+    folder = given.out or (given.outs[0] if len(experiments) == 1 else given.outs[0].resolve().parent)
+    folder.mkdir(parents=True, exist_ok=True)
     if len(experiments) > 1:
-        write_side_by_side(experiments, place / "comparison.html")
-        print(place / "comparison.html")
+        write_side_by_side(experiments, folder / "comparison.html")
+        print(folder / "comparison.html")
     if not any(photo.metrics for experiment in experiments for photo in experiment.photos):
-        print("no comparison.png: no photo is finished")
+        print("no comparison.png: no photo has results")
         return ALL_DONE
-    found = write_figure(experiments, place / "comparison.png", given.columns, given.tile, given.photos, given.rows)
-    rows = f": the first {given.rows} of {found} photos, --rows and --photos choose others" if not given.photos and found > given.rows else ""
-    print(f"{place / 'comparison.png'}{rows}")
+    found = write_figure(experiments, folder / "comparison.png", given.columns, given.tile, given.photos, given.rows)
+    rows = ""
+    if not given.photos and found > given.rows:
+        rows = f": the first {given.rows} of {found} photos; choose others with --rows or --photos"
+    print(f"{folder / 'comparison.png'}{rows}")
     return ALL_DONE
 
 
-def _columns(text):
+def _columns(text: str) -> list[str]:
     columns = text.split(",")
     for column in columns:
         if column not in COLUMNS:
-            raise argparse.ArgumentTypeError(f"{column!r} is no column, allowed are {', '.join(COLUMNS)}")
+            raise argparse.ArgumentTypeError(f"{column!r} is not a column, allowed are {', '.join(COLUMNS)}")
     return columns
 
 
-def _number(least, most):
-    def number(text):
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
         if not text.isdigit() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
         return int(text)
 
     return number

@@ -1,6 +1,6 @@
 "use strict";
 
-// A photo's scores among those of the others, and its losses.
+// A photo's scores compared with those of the other photos, and its losses.
 
 const GROUPS = [
   ["Rendering against the photo, inside the seen face", /^(rendering|identity)\./],
@@ -31,8 +31,8 @@ function scoresPanel(photo) {
       "p",
       { class: "quiet" },
       run.photos.length > 1
-        ? "Behind each, all photos of this experiment, from the least to the greatest."
-        : "The experiment has one photo, so there is nothing to hold it against.",
+        ? "Each scale shows all photos of this experiment, from the lowest to the highest value."
+        : "This experiment has only one photo to compare.",
     ),
     make("div", { class: "scroll" }, make("table", { class: "scores" }, bodies)),
   );
@@ -80,7 +80,8 @@ function lossesPanel(detail) {
   const names = [...new Set(curve.flatMap(Object.keys))].filter(
     (name) => !["stage", "transfer", "scale", "step"].includes(name) && curve.some((entry) => entry[name] > 0),
   );
-  if (curve.length < 2 || !names.length) return panel("Losses", make("p", { class: "quiet" }, "No losses were recorded."));
+  if (curve.length < 2 || !names.length)
+    return panel("Losses", make("p", { class: "quiet" }, "No losses were recorded."));
   const values = curve.flatMap((entry) => names.map((name) => entry[name])).filter((value) => value > 0);
   const [low, high] = [Math.floor(Math.log10(Math.min(...values))), Math.ceil(Math.log10(Math.max(...values)))];
   const steps = curve.map((entry) => entry.step);
@@ -99,7 +100,7 @@ function lossesPanel(detail) {
       ),
     );
   }
-  // Where size or transfer change, so do the terms and their weights.
+  // A new stage, transfer or scale changes the terms and their weights.
   const stages = curve.filter((entry, i) => i && !samePart(entry, curve[i - 1]));
   const borders = stages.map((entry) =>
     make("line", { x1: x(entry.step), x2: x(entry.step), y1: top, y2: bottom, class: "border" }),
@@ -153,7 +154,11 @@ function lossesPanel(detail) {
         ),
       ),
     ),
-    make("p", { class: "quiet" }, "Unweighted but for the total; a dashed line where the size changes, or the terms."),
+    make(
+      "p",
+      { class: "quiet" },
+      "All terms except the total are unweighted. Dashed lines mark changes of the texture size or of the terms.",
+    ),
     detail.notes?.length
       ? folded(
           "Notes of the run",

@@ -1,8 +1,10 @@
-"""What the files of OUT say of a run."""
+"""Reads a run from the files of OUT."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,18 +19,18 @@ _NO_FIGURES = ("losses.transfer", "losses.scale", "losses.step", "texture_size")
 @dataclass(frozen=True)
 class PhotoResults:
     name: str
-    folder: Path  # of its results; may be missing where it failed
-    status: str  # done, failed or skipped (finished by an earlier run)
+    folder: Path  # results; may not exist for a failed photo
+    status: str  # done, failed or skipped (done by an earlier run)
     message: str
     seconds: float  # of all stages of the last run
-    metrics: dict  # metrics.json; {} where there is none
+    metrics: dict  # metrics.json; {} without one
 
-    def figures(self):
-        """{dotted key: number} of metrics.json, to six digits."""
+    def figures(self) -> dict[str, float]:
+        """{dotted key: number} of metrics.json, rounded to six digits."""
         return {key: float(f"{value:.6g}") for key, value in figures(self.metrics) if key not in _NO_FIGURES}
 
-    def file(self, name):
-        """A file of the results, or None."""
+    def file(self, name: str) -> Path | None:
+        """The path of a results file, or None if it does not exist."""
         path = self.folder / name
         return path if path.is_file() else None
 
@@ -48,18 +50,18 @@ class Experiment:
     photos: list[PhotoResults]
 
 
-def collect(out):
-    """A run's Experiment. Raises RunFolderError where there is none, or its manifest cannot be read."""
+def collect(out: str | Path) -> Experiment:
+    """Reads the run in OUT. Raises RunFolderError where there is no run or its manifest cannot be read."""
     out = Path(out)
     try:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         entries = manifest["photos"].items()
         if not all(Path(name).name == name and isinstance(entry, dict) for name, entry in entries):
-            raise ValueError("a photo in it has no name of a folder, or no entry")
+            raise ValueError("the name of a photo is not a folder name, or its entry is not an object")
     except FileNotFoundError:
-        raise RunFolderError(f"{out} holds no run (no manifest.json): give a folder that ./run.sh wrote") from None
+        raise RunFolderError(f"{out} contains no run (no manifest.json): give an output folder of ./run.sh") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunFolderError(f"{out / 'manifest.json'} cannot be used ({error}): run ./run.sh into {out} again") from error
+        raise RunFolderError(f"{out / 'manifest.json'} is not valid ({error}): rerun ./run.sh with -o {out}") from error
     photos = [
         PhotoResults(
             name,
@@ -75,8 +77,8 @@ def collect(out):
     return Experiment(out, out.resolve().name, manifest, settings_of(text), text, photos)
 
 
-def settings_of(text):
-    """{dotted key: value} of a config's YAML; {} of what is none."""
+def settings_of(text: str) -> dict[str, Any]:
+    """{dotted key: value} of a config's YAML; {} for other text."""
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -84,7 +86,7 @@ def settings_of(text):
     return dict(_leaves(tree)) if isinstance(tree, dict) else {}
 
 
-def _leaves(tree, prefix=""):
+def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
@@ -92,16 +94,16 @@ def _leaves(tree, prefix=""):
             yield f"{prefix}{key}", value
 
 
-def _read_metrics(path):
+def _read_metrics(path: Path) -> dict:
     try:
-        # NaN, which JSON has not, would make the whole page unreadable to browsers.
+        # NaN is not valid JSON: browsers could not parse the page's data.
         metrics = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     return metrics if isinstance(metrics, dict) else {}
 
 
-def _read_text(path):
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,6 +1,6 @@
 "use strict";
 
-// What both views of the report are made of. What comes from files is only ever set as text, by `make`.
+// Elements that both views of the report use. `make` sets everything that comes from files as text, never as HTML.
 
 const read = (id) => {
   const element = document.getElementById(id);
@@ -21,7 +21,7 @@ const SCORES = {
 
 const STATUS = { done: "done", skipped: "done earlier", failed: "failed" };
 
-// An element. Attributes go by name; `on...` are listeners; children are elements and texts.
+// Creates an element. attributes: by name, `on...` are event listeners. children: elements and texts.
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "path", "line", "text", "circle", "title", "g"].includes(tag);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -63,7 +63,7 @@ const dataPicture = (src) => (String(src).startsWith("data:image/") ? src : "");
 
 function assets() {
   const warning = (run.non_commercial || []).length
-    ? make("p", { class: "notice" }, `Not for commercial use, because of: ${run.non_commercial.join(", ")}.`)
+    ? make("p", { class: "notice" }, `Non-commercial use only, because of: ${run.non_commercial.join(", ")}.`)
     : null;
   const rows = (run.assets || []).map((asset) =>
     make(
@@ -95,14 +95,17 @@ function assets() {
 
 const panel = (title, ...content) => make("section", { class: "panel" }, make("h2", {}, title), ...content);
 
-// Names and what they stand for, as far as it is known: [[name, value], ...].
+// A list of names and values, [[name, value], ...]; entries without a value are omitted.
 const pairs = (entries) =>
   make(
     "dl",
     { class: "pairs" },
     entries
       .filter(([, value]) => value)
-      .map(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value).replace(/^(features|renderer): /, ""))]),
+      .map(([name, value]) => [
+        make("dt", {}, name),
+        make("dd", {}, String(value).replace(/^(features|renderer): /, "")),
+      ]),
   );
 
 const folded = (title, ...content) => make("details", {}, make("summary", {}, title), ...content);
@@ -118,7 +121,7 @@ function command(text) {
           await navigator.clipboard.writeText(text);
           button.textContent = "Copied";
         } catch {
-          getSelection().selectAllChildren(code); // pages from disk may not write to the clipboard: the user can
+          getSelection().selectAllChildren(code); // pages from disk may not write to the clipboard; the user can copy
           button.textContent = "Selected";
         }
       },
@@ -133,8 +136,8 @@ function footer() {
   return make(
     "footer",
     { class: "quiet" },
-    `Made on ${run.made}. This file needs nothing else to be looked at; `,
-    "its download links work where it lies, in the folder of the run.",
+    `Made on ${run.made}. This page is self-contained; `,
+    "its download links work only while it is in the folder of the run.",
   );
 }
 

@@ -1,5 +1,6 @@
 """comparison.png, for a paper: one row per photo, chosen columns, labelled."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.reconstruction.images import PhotoError, read_photo
 from pipeline.runs.files import RunFolderError, write_image
 from pipeline.texture.provenance import LEGEND
+from report.collect import Experiment, PhotoResults
 from report.pictures import TILES, photo_and_rendering, tiles
 from report.side_by_side import photo_names
 
@@ -27,56 +29,67 @@ COLUMNS = {
 DEFAULT_COLUMNS = ("photo", "sampled", "initial", "texture", "rendering", "right", "left")
 DEFAULT_TILE, DEFAULT_ROWS = 256, 12
 GAP = 4
-MISSING = 235  # grey
+MISSING = 235  # grey of missing tiles
 INK = (30, 30, 30)
 
 
-def write_figure(experiments, path, columns=DEFAULT_COLUMNS, tile=DEFAULT_TILE, photos=None, rows=DEFAULT_ROWS):
-    """Write the picture. With several experiments every column but the photo's is there once for each.
+def write_figure(
+    experiments: Sequence[Experiment],
+    path: Path,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    tile: int = DEFAULT_TILE,
+    photos: Sequence[str] | None = None,
+    rows: int = DEFAULT_ROWS,
+) -> int:
+    """Writes the figure. With several experiments every column except the photo appears once for each.
 
-    columns: of COLUMNS. tile: pixels of each square. photos: names, in order; None: the first `rows` that have results.
-    Returns how many photos there were to choose from. Raises RunFolderError for names that are not there.
+    columns: keys of COLUMNS. tile: px, side of each square. photos: names, in order; None: the first `rows` photos with
+    results. Returns the number of photos with results. Raises RunFolderError for photos without results.
     """
     finished = [name for name in photo_names(experiments) if any(_of(experiment, name) for experiment in experiments)]
     unknown = [name for name in photos or [] if name not in finished]
     if unknown:
-        raise RunFolderError(f"no results of a photo named {unknown[0]}: there are {', '.join(finished[:20]) or 'none'}")
+        raise RunFolderError(
+            f"there are no results of a photo named {unknown[0]}: choose from {', '.join(finished[:20]) or 'none'}"
+        )
     if not finished:
-        raise RunFolderError(f"{experiments[0].path} holds no finished photo: nothing can be shown")
+        raise RunFolderError(f"{experiments[0].path} contains no photo with results: run ./run.sh first")
     names = photos or finished[:rows]
     several = len(experiments) > 1
-    # The photo is the same in all.
+    # The photo is the same in all experiments, so it gets one column.
     plan = [(column, None) for column in columns if column == "photo"]
     plan += [(column, experiment) for column in columns if column != "photo" for experiment in experiments]
     labels = [
-        f"{experiment.name}: {COLUMNS[column]}" if several and experiment else COLUMNS[column] for column, experiment in plan
+        f"{experiment.name}: {COLUMNS[column]}" if several and experiment else COLUMNS[column]
+        for column, experiment in plan
     ]
     table = [
-        [_tile(column, [experiment] if experiment else experiments, name, tile) for column, experiment in plan] for name in names
+        [_tile(column, [experiment] if experiment else experiments, name, tile) for column, experiment in plan]
+        for name in names
     ]
-    write_image(path, _composed(table, labels, names, tile, "provenance" in columns))
+    write_image(path, _compose(table, labels, names, tile, "provenance" in columns))
     return len(finished)
 
 
-def _of(experiment, name):
+def _of(experiment: Experiment, name: str) -> PhotoResults | None:
     """The photo of this name, if it has results."""
     return next((photo for photo in experiment.photos if photo.name == name and photo.metrics), None)
 
 
-def _tile(column, experiments, name, size):
-    """uint8 [size, size, 3], or None where there is no such picture."""
+def _tile(column: str, experiments: Sequence[Experiment], name: str, size: int) -> np.ndarray | None:
+    """A photo's picture for a column, uint8 [size, size, 3], from the first experiment that has it, or None."""
     for experiment in experiments:
         photo = _of(experiment, name)
         if photo is None:
             continue
         try:
-            return _fitted(_picture(column, photo), size)
+            return _fit(_picture(column, photo), size)
         except PhotoError:
             continue
     return None
 
 
-def _picture(column, photo):
+def _picture(column: str, photo: PhotoResults) -> np.ndarray:  # uint8 [H, W, 3]
     if column in ("photo", "rendering"):
         return photo_and_rendering(photo)[column == "rendering"]
     if column in TILES and column != "texture":
@@ -84,8 +97,8 @@ def _picture(column, photo):
     return read_photo(photo.folder / f"{column}.png")
 
 
-def _fitted(image, size):
-    """The image in a square, on white."""
+def _fit(image: np.ndarray, size: int) -> np.ndarray:  # uint8 [H, W, 3] -> uint8 [size, size, 3]
+    """The image resized to fit a white square."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     shape = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -96,8 +109,14 @@ def _fitted(image, size):
     return square
 
 
-def _composed(table, labels, names, tile, with_legend):
-    """uint8 [H, W, 3]: the tiles, labels above the columns, the photos' names upright along the rows, provenance's legend."""
+def _compose(
+    table: Sequence[Sequence[np.ndarray | None]],  # tiles, uint8 [tile, tile, 3], by row and column
+    labels: Sequence[str],
+    names: Sequence[str],
+    tile: int,
+    with_legend: bool,
+) -> np.ndarray:  # uint8 [H, W, 3]
+    """The tiles with labels above the columns, photo names beside the rows and, if wanted, the provenance legend."""
     letters = max(round(tile / 14), 10)
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", letters)
     margin = 2 * letters
@@ -123,8 +142,8 @@ def _composed(table, labels, names, tile, with_legend):
     return np.asarray(canvas)
 
 
-def _text(text, font, width, height):
-    """A label in the middle of its place; what is too long is cut."""
+def _text(text: str, font: ImageFont.FreeTypeFont, width: int, height: int) -> Image.Image:
+    """A label, centred in width x height px and truncated to fit."""
     text = text.encode("utf-8", "backslashreplace").decode().replace("\n", " ")
     shown = text
     while font.getlength(shown) > width and len(text) > 1:

@@ -1,6 +1,6 @@
 "use strict";
 
-// All photos of the run: to sort, to filter, and what they have in common.
+// All photos of the run: sorting, filtering, and a summary of the run.
 
 const state = { search: "", status: "all", sort: "order", descending: false, scroll: 0 };
 
@@ -43,8 +43,8 @@ function overview() {
     "button",
     {
       type: "button",
-      "aria-label": "Turn the order round",
-      title: "Turn the order round",
+      "aria-label": "Reverse the order",
+      title: "Reverse the order",
       onclick: () => {
         state.descending = !state.descending;
         direction.textContent = state.descending ? "↓" : "↑";
@@ -156,13 +156,13 @@ function card(photo) {
     photo.picture
       ? make("img", {
           src: dataPicture(photo.picture),
-          alt: `${photo.name}: the photo, and the head turned to its right`,
+          alt: `${photo.name}: photo, and head turned to its right`,
           width: 512,
           height: 256,
           loading: "lazy",
           decoding: "async",
         })
-      : make("div", { class: "no-picture" }, isFailed(photo) ? "no result" : "see its folder"),
+      : make("div", { class: "no-picture" }, isFailed(photo) ? "no result" : "pictures in its folder"),
     make(
       "div",
       { class: "card-text" },
@@ -192,8 +192,8 @@ function limitNote() {
   return make(
     "p",
     { class: "notice" },
-    `To stay small, this page holds all pictures and the 3D view of the first ${run.embedded} of ${results} photos. ` +
-      "The others have their scores here, and their pictures in their folders beside this file.",
+    `To limit its size, this page contains pictures and 3D views of the first ${run.embedded} of ${results} photos. ` +
+      "For the other photos it shows the scores; their pictures are in the photos' folders, next to this file.",
   );
 }
 
@@ -222,8 +222,8 @@ function aboutRun() {
       ["Python", software.python],
       ["System", software.platform],
     ]),
-    folded("Settings", make("pre", { tabindex: "0" }, run.settings || "not known")),
+    folded("Settings", make("pre", { tabindex: "0" }, run.settings || "unknown")),
     folded("Assets and licences", assets()),
-    folded("Versions of packages", make("p", {}, packages.join(", "))),
+    folded("Package versions", make("p", {}, packages.join(", "))),
   );
 }

@@ -1,6 +1,6 @@
 "use strict";
 
-// Which view is shown: the address says it, so that links and the way back work.
+// Shows the view that the address names, so that links and the browser's back button work.
 
 function route() {
   const number = /^#photo-(\d+)$/.exec(location.hash)?.[1];

@@ -1,7 +1,7 @@
-"""report.html: a run in one file, which needs no network and no other file.
+"""report.html: a self-contained page of a run; it needs no network and no other file.
 
-Everything that comes from files (names, messages, settings) is data: JSON in the page, which page.js shows as text. The
-page's content security policy allows its own scripts, by their hashes, and pictures inside it, and nothing else.
+Everything read from files (names, messages, settings) is data: JSON in the page, which the scripts show as text. The
+page's content security policy allows only its own scripts, by hash, and pictures inside the page.
 """
 
 import base64
@@ -11,7 +11,9 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -21,24 +23,24 @@ from pipeline.runs.files import write_text
 from pipeline.texture.provenance import LEGEND
 from renderer.mesh import MeshError
 from report import pictures
-from report.collect import collect
+from report.collect import Experiment, PhotoResults, collect
 
 EMBEDDED_PHOTOS = 24  # photos with all pictures and the mesh in the page
-PICTURED_PHOTOS = 300  # photos with a small picture
-PHOTO_BYTES = 900_000  # of a photo's part of the page
-LAYOUT_BYTES = 1_200_000  # of all UV layouts and triangles, which photos share
+PICTURED_PHOTOS = 300  # photos with a thumbnail
+PHOTO_BYTES = 900_000  # limit for one photo's data
+LAYOUT_BYTES = 1_200_000  # limit for all UV layouts and triangles, which photos share
 
-# Plain scripts one after another: a page from disk may not load modules.
+# Plain scripts in this order: browsers do not load modules in pages opened from disk.
 SCRIPTS = ("viewer.js", "elements.js", "overview.js", "charts.js", "photo.js", "page.js")
 
 _ROOM = Path(__file__).parent
-_STEPS = (1.0, 0.75, 0.5, 0.35, 0.25)  # to which pictures are reduced until a photo's part is small enough
+_STEPS = (1.0, 0.75, 0.5, 0.35, 0.25)  # scales tried for the pictures until a photo's data is small enough
 
 
-def write_report(out, embedded=EMBEDDED_PHOTOS):
-    """Write OUT/report.html from the files in OUT. embedded: number of photos with everything. Returns its path.
+def write_report(out: str | Path, embedded: int = EMBEDDED_PHOTOS) -> Path:
+    """Writes OUT/report.html from the files in OUT; returns its path. embedded: photos with all pictures and the mesh.
 
-    Raises RunFolderError. What cannot be read of a photo is left out, with a warning.
+    Raises RunFolderError. Parts of a photo that cannot be read are omitted with a warning.
     """
     experiment = collect(out)
     scripts = _data_blocks(experiment, embedded)
@@ -48,16 +50,16 @@ def write_report(out, embedded=EMBEDDED_PHOTOS):
     return path
 
 
-def report_or_reason(out):
-    """One line: where the report is, or why there is none. A run is not to fail because of its report."""
+def report_or_reason(out: str | Path) -> str:
+    """Writes the report; returns one line: its path, or why it could not be made. A report never fails a run."""
     try:
         return f"report: {write_report(out)}"
-    except Exception as error:  # noqa: BLE001  whatever it is, the results are finished and the user is told
-        return f"no report was made ({type(error).__name__}: {error}); python -m report {out} tries again"
+    except Exception as error:  # noqa: BLE001  the results are complete; the user reads the reason
+        return f"no report was made ({type(error).__name__}: {error}); to try again: python -m report {out}"
 
 
-def document(title, data, scripts, body='<div id="app"></div>'):
-    """A whole page. title: text. data: {element id: value for JSON}. scripts: files of this room. body: HTML."""
+def document(title: str, data: Mapping[str, Any], scripts: Sequence[str], body: str = '<div id="app"></div>') -> str:
+    """A complete HTML page. data: {element id: value for JSON}. scripts: file names in this folder. body: HTML."""
     style = (_ROOM / "page.css").read_text(encoding="utf-8")
     code = [(_ROOM / name).read_text(encoding="utf-8") for name in scripts]
     allowed = " ".join(map(_hash, code)) or "'none'"
@@ -66,7 +68,10 @@ def document(title, data, scripts, body='<div id="app"></div>'):
         "base-uri 'none'; form-action 'none'"
     )
     blocks = [f'<script type="application/json" id="{name}">{_json(value)}</script>' for name, value in data.items()]
-    needs_script = '<noscript><p class="notice">This page needs JavaScript, its own; it loads nothing.</p></noscript>'
+    needs_script = (
+        '<noscript><p class="notice">Please enable JavaScript to see this report. '
+        "All scripts are part of this file; it loads nothing.</p></noscript>"
+    )
     return "\n".join(
         [
             "<!doctype html>",
@@ -92,25 +97,26 @@ def document(title, data, scripts, body='<div id="app"></div>'):
     )
 
 
-def address(*parts):
-    """A relative address of a file, from the names of folders and file."""
+def address(*parts: str) -> str:
+    """A relative URL of a file, from the names of its folders and of the file."""
     return "/".join(quote(os.fsencode(part), safe="") for part in parts)
 
 
-def _hash(text):
+def _hash(text: str) -> str:
+    """The hash of a script or style for the content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _json(value):
-    """JSON that no HTML parser takes for the end of its element."""
+def _json(value: object) -> str:
+    """JSON without "<", so that it cannot close its <script> element."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 # ---- the run's data --------------------------------------------------------------------------------------------------
 
 
-def _data_blocks(experiment, embedded):
-    """{element id: data}: the run, what each photo has of its own, and the layouts of meshes, which photos share."""
+def _data_blocks(experiment: Experiment, embedded: int) -> dict[str, Any]:
+    """{element id: data}: the run, the data of each photo, and the mesh layouts, which photos share."""
     photos, details, layouts = [], {}, {}
     for number, photo in enumerate(experiment.photos):
         entry = _card(photo, len(photos) < PICTURED_PHOTOS)
@@ -140,7 +146,8 @@ def _data_blocks(experiment, embedded):
     return {"run": run, **details, **{f"layout-{number}": layout for number, layout in layouts.values()}}
 
 
-def _card(photo, pictured):
+def _card(photo: PhotoResults, pictured: bool) -> dict:
+    """A photo's entry in the overview. pictured: with a thumbnail."""
     entry = {
         "name": photo.name,
         "status": photo.status,
@@ -159,8 +166,8 @@ def _card(photo, pictured):
     return entry
 
 
-def _texts(photo, experiment):
-    """What is known of a photo without its pictures."""
+def _texts(photo: PhotoResults, experiment: Experiment) -> dict:
+    """A photo's data without its pictures."""
     metrics = photo.metrics
     files = [
         ("Texture (PNG)", photo.exported("_texture.png") or photo.file("texture.png")),
@@ -185,8 +192,8 @@ def _texts(photo, experiment):
     }
 
 
-def _pictures(photo, most_bytes):
-    """A photo's pictures as data: addresses, reduced until all of them fit. Raises PhotoError."""
+def _pictures(photo: PhotoResults, most_bytes: int) -> dict:
+    """A photo's pictures as data URLs, reduced until they fit into `most_bytes`. Raises PhotoError."""
     before, after = pictures.photo_and_rendering(photo)
     preview = pictures.tiles(photo)
     turned = np.concatenate([preview["right"], preview["left"]], axis=1)
@@ -211,8 +218,8 @@ def _pictures(photo, most_bytes):
     return {"images": shown}
 
 
-def _mesh(photo, layouts):
-    """The photo's mesh; its layout goes into `layouts`, {content: (number, layout)}, if it is new. Raises MeshError."""
+def _mesh(photo: PhotoResults, layouts: dict[str, tuple[int, dict]]) -> dict:
+    """The photo's mesh; adds its layout to `layouts`, {content: (number, layout)}, if it is new. Raises MeshError."""
     path = photo.exported(".obj")
     if path is None:
         return {}
@@ -222,7 +229,7 @@ def _mesh(photo, layouts):
     if len(shape["positions"]) + len(shape["normals"]) > PHOTO_BYTES / 2 or (
         not known and sum(map(len, layouts)) + len(content) > LAYOUT_BYTES
     ):
-        return {"mesh_left_out": "this page would become too large with its mesh; open the GLB"}
+        return {"mesh_left_out": "the mesh is too large for this page; open the GLB file instead"}
     if not known:
         layouts[content] = (len(layouts), layout)
     return {"mesh": {**shape, "layout": layouts[content][0]}}

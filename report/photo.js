@@ -3,11 +3,11 @@
 // One photo: the head, sliders, textures, files.
 
 const PICTURES = {
-  sampled: ["Sampled", "what the photo shows; black where it shows nothing"],
-  visibility: ["Visibility", "how surely it shows it: white is sure"],
+  sampled: ["Sampled", "colours seen in the photo; black where nothing is seen"],
+  visibility: ["Visibility", "per-texel confidence: white is seen, black is not"],
   initial: ["Initial", "completed, before the refinement"],
   refined: ["Refined", "the result"],
-  provenance: ["Provenance", "where each colour comes from"],
+  provenance: ["Provenance", "source of each colour"],
 };
 
 let viewer = null;
@@ -52,7 +52,9 @@ function photoView(number) {
         ? make(
             "p",
             { class: "notice bad" },
-            isFailed(photo) ? `The last run failed on it, what is shown is older: ${photo.message}` : photo.message,
+            isFailed(photo)
+              ? `The last run failed on this photo; the results shown are from an earlier run: ${photo.message}`
+              : photo.message,
           )
         : null,
       images
@@ -63,8 +65,8 @@ function photoView(number) {
         : make(
             "p",
             { class: "notice" },
-            "To stay small, this page does not hold the pictures of this photo: ",
-            `they lie beside it, in the folder ${photo.name}`,
+            "To limit its size, this page does not contain the pictures of this photo. ",
+            `They are in the folder ${photo.name}, next to this file.`,
           ),
       make(
         "div",
@@ -125,8 +127,8 @@ function headPanel(photo, detail) {
         role: "application",
         "aria-roledescription": "3D view",
         "aria-label":
-          `The head of ${photo.name} in 3D. Arrow keys turn it, plus and minus zoom, ` +
-          "with shift the arrow keys move it, 0 resets.",
+          `The head of ${photo.name} in 3D. Arrow keys turn it, shift and arrow keys move it, ` +
+          "plus and minus zoom, 0 resets the view.",
       }),
       make(
         "div",
@@ -162,8 +164,8 @@ function headPanel(photo, detail) {
       make(
         "p",
         { class: "quiet" },
-        "Drag to turn; click on it and the wheel zooms, with shift a drag moves it. ",
-        "Touch: one finger turns, two zoom and move.",
+        "Drag to turn, shift and drag to move; after a click the wheel zooms. ",
+        "Touch: turn with one finger, zoom and move with two.",
       ),
     ),
     make(
@@ -188,16 +190,16 @@ function startViewer(detail) {
     figure.querySelector("figcaption").textContent = reason;
   };
   if (!detail.mesh)
-    return fallBack(`A picture instead of the 3D view: ${detail.mesh_left_out || "no mesh was found"}.`);
+    return fallBack(`No 3D view: ${detail.mesh_left_out || "no mesh was found"}.`);
   const mesh = unpackMesh(detail.mesh, read(`layout-${detail.mesh.layout}`));
   const made = makeViewer(
     canvas,
     mesh,
     () =>
       viewer === made &&
-      fallBack("A picture instead of the 3D view: the graphics card was taken away. Load the page again."),
+      fallBack("No 3D view: the browser lost its connection to the graphics card. Reload the page."),
   );
-  if (!made) return fallBack("A picture instead of the 3D view: this browser shows no WebGL 2.");
+  if (!made) return fallBack("No 3D view: this browser has no WebGL 2.");
   viewer = made;
   canvas.viewer = made;
   for (const name of ["refined", "initial"]) {
@@ -236,7 +238,7 @@ function comparePanel(photo, images) {
         max: 100,
         step: 0.5,
         value: 50,
-        "aria-label": `How much is shown of: ${before[1]}`,
+        "aria-label": `Visible share of: ${before[1]}`,
         oninput: (event) => slide(event.target.value),
       }),
     );
@@ -319,7 +321,7 @@ function legend(shares) {
 function repeatPanel(photo, detail) {
   const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
   return panel(
-    "Files, and how to make them again",
+    "Files, and how to reproduce them",
     make(
       "ul",
       { class: "files" },
@@ -346,7 +348,7 @@ function repeatPanel(photo, detail) {
       ["Seed", /^seed: (.*)$/m.exec(detail.settings)?.[1]],
       ["Features", detail.features],
     ]),
-    folded("All settings", make("pre", { tabindex: "0" }, detail.settings || "not known")),
+    folded("All settings", make("pre", { tabindex: "0" }, detail.settings || "unknown")),
     folded("Assets and licences", assets()),
   );
 }

@@ -1,7 +1,8 @@
-"""Pictures and meshes of a run, small enough to be part of a page."""
+"""Pictures and meshes of a run, reduced for a page."""
 
 import base64
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,23 +10,24 @@ from PIL import Image
 
 from pipeline.reconstruction.images import PhotoError, read_photo
 from renderer.mesh import joined_corners, load_mesh, vertex_normals
+from report.collect import PhotoResults
 
 TILES = ("photo", "rendering", "texture", "right", "left")  # of preview.png, from left to right
 
 
-def tiles(photo):
-    """{name: uint8 [S, S, 3]}: the squares of a photo's preview.png. Raises PhotoError."""
+def tiles(photo: PhotoResults) -> dict[str, np.ndarray]:
+    """{name of TILES: uint8 [S, S, 3]}: the squares of a photo's preview.png. Raises PhotoError."""
     picture = read_photo(photo.folder / "preview.png")
     size = picture.shape[0]
     if picture.shape[1] != len(TILES) * size:
-        raise PhotoError(f"{photo.folder / 'preview.png'} does not show {len(TILES)} squares")
+        raise PhotoError(f"{photo.folder / 'preview.png'} does not have {len(TILES)} squares")
     return {name: picture[:, number * size : (number + 1) * size] for number, name in enumerate(TILES)}
 
 
-def photo_and_rendering(photo):
-    """The photo and the rendering over it, uint8 [H, W, 3] each, as large as there are. Raises PhotoError.
+def photo_and_rendering(photo: PhotoResults) -> list[np.ndarray]:
+    """The photo and the rendering over it, uint8 [H, W, 3] each, in full size. Raises PhotoError.
 
-    Where the reconstruction is not part of OUT, those of the preview.
+    Where the reconstruction is not in OUT, the small ones of the preview.
     """
     native = photo.file("reconstruction/photo.png"), photo.file("rendering.png")
     if all(native):
@@ -36,26 +38,27 @@ def photo_and_rendering(photo):
     return [small["photo"], small["rendering"]]
 
 
-def shrunk(image, longest):
-    """The image, reduced so that its longer side is at most `longest`."""
+def shrunk(image: np.ndarray, longest: int) -> np.ndarray:  # uint8 [H, W, 3] -> uint8 [h, w, 3]
+    """The image, reduced so that its longer side is at most `longest` px."""
     height, width = image.shape[:2]
     scale = longest / max(height, width)
     if scale >= 1:
         return image
-    return cv2.resize(image, (max(round(width * scale), 1), max(round(height * scale), 1)), interpolation=cv2.INTER_AREA)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def as_webp(image, quality):
-    """uint8 [H, W, 3] as WebP in a data: address."""
+def as_webp(image: np.ndarray, quality: int) -> str:
+    """An image, uint8 [H, W, 3], as WebP in a data URL. quality: 0..100."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def packed_mesh(path):
-    """A mesh in the head frame as viewer.js takes it: (shape, layout), both for JSON; the layout is what photos share.
+def packed_mesh(path: Path) -> tuple[dict, dict]:
+    """A mesh in the head frame as viewer.js reads it: (shape, layout), both for JSON; photos can share the layout.
 
-    Positions and UVs are whole numbers of 16 bits over their range: of a head, steps of a few micrometres.
+    Positions and UVs are quantised to 16 bits over their range; for a head, a step is a few micrometres.
     Raises MeshError.
     """
     mesh = load_mesh(path)
@@ -74,5 +77,5 @@ def packed_mesh(path):
     return shape, layout
 
 
-def _base64(array):
+def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

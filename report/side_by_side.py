@@ -1,21 +1,24 @@
-"""comparison.html: several experiments beside each other, the same photo in each row, scores with differences.
+"""comparison.html: several experiments side by side, the same photo in each row, scores with differences.
 
-The page has no script: it is made here, every text from files escaped.
+The page has no script. All text from files is escaped.
 """
 
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.reconstruction.images import PhotoError
 from pipeline.runs.files import RunFolderError, write_text
 from report import pictures
+from report.collect import Experiment, PhotoResults
 from report.page import address, document
 
-# (key, label, digits, sign of what is better: 1 higher, -1 lower, 0 neither)
+# (key, label, digits, better: 1 higher, -1 lower, 0 neither)
 SCORES = (
     ("rendering.psnr", "PSNR, dB", 2, 1),
     ("rendering.ssim", "SSIM", 4, 1),
@@ -24,11 +27,11 @@ SCORES = (
 )
 SHOWN = ("rendering", "texture", "right", "left")
 TILE = 200  # pixels
-PAGE_BYTES, PHOTO_BYTES = 1_200_000, 900_000  # of the whole, and of each photo in it
+PAGE_BYTES, PHOTO_BYTES = 1_200_000, 900_000  # limits for the page and for one photo
 
 
-def write_side_by_side(experiments, path):
-    """Write the page. experiments: collect's, the first is what the others are held against."""
+def write_side_by_side(experiments: Sequence[Experiment], path: Path) -> None:
+    """Writes the page. experiments: at least two; the others are compared with the first. Raises RunFolderError."""
     if len(experiments) < 2:
         raise RunFolderError("a comparison needs at least two experiments: python -m report OUT OUT")
     names = photo_names(experiments)
@@ -36,7 +39,8 @@ def write_side_by_side(experiments, path):
         [
             '<header class="top"><div><p class="brand">FaceRefiner</p><h1>'
             + escape(" / ".join(experiment.name for experiment in experiments))
-            + f'</h1></div><p class="quiet">{len(names)} photos; differences are to {escape(experiments[0].name)}</p></header>',
+            + f'</h1></div><p class="quiet">{len(names)} photos; '
+            + f"differences are relative to {escape(experiments[0].name)}</p></header>",
             "<main>",
             _summary(experiments, names),
             _settings(experiments),
@@ -47,13 +51,13 @@ def write_side_by_side(experiments, path):
     write_text(path, document("Comparison - FaceRefiner", {}, [], body))
 
 
-def photo_names(experiments):
-    """All photos' names, in the order of the experiments."""
+def photo_names(experiments: Sequence[Experiment]) -> list[str]:
+    """The names of all photos, in the order of the experiments."""
     return list(dict.fromkeys(photo.name for experiment in experiments for photo in experiment.photos))
 
 
-def _summary(experiments, names):
-    """Means over the photos that every experiment has a score of."""
+def _summary(experiments: Sequence[Experiment], names: Sequence[str]) -> str:
+    """HTML: mean scores over the photos that have a score in every experiment."""
     figures = [{photo.name: photo.figures() for photo in experiment.photos} for experiment in experiments]
     rows = []
     for key, label, digits, sign in SCORES:
@@ -61,7 +65,8 @@ def _summary(experiments, names):
         if common:
             means = [float(np.mean([known[name][key] for name in common])) for known in figures]
             cells = "".join(
-                f"<td>{_score(mean, means[0] if number else None, digits, sign)}</td>" for number, mean in enumerate(means)
+                f"<td>{_score(mean, means[0] if number else None, digits, sign)}</td>"
+                for number, mean in enumerate(means)
             )
             rows.append(f'<tr><th scope="row">{label}</th>{cells}<td class="quiet">{len(common)} photos</td></tr>')
     done = "".join(
@@ -69,14 +74,14 @@ def _summary(experiments, names):
         for experiment in experiments
     )
     return (
-        f'<section class="panel"><h2>Means over photos that all have</h2><div class="scroll" tabindex="0"><table>'
+        f'<section class="panel"><h2>Means over common photos</h2><div class="scroll" tabindex="0"><table>'
         f"<thead><tr><th></th>{_headings(experiments)}<th></th></tr></thead>"
         f'<tbody><tr><th scope="row">done</th>{done}<td></td></tr>{"".join(rows)}</tbody></table></div></section>'
     )
 
 
-def _settings(experiments):
-    """The settings that are not the same in all."""
+def _settings(experiments: Sequence[Experiment]) -> str:
+    """HTML: the settings that differ."""
     keys = dict.fromkeys(key for experiment in experiments for key in experiment.settings)
     different = [key for key in keys if len({repr(experiment.settings.get(key)) for experiment in experiments}) > 1]
     rows = "".join(
@@ -91,16 +96,20 @@ def _settings(experiments):
         else '<p class="quiet">All settings are the same.</p>'
     )
     return (
-        '<section class="panel"><h2>Settings that differ</h2>' f'<div class="scroll" tabindex="0">{content}</div></section>'
+        '<section class="panel"><h2>Settings that differ</h2>'
+        f'<div class="scroll" tabindex="0">{content}</div></section>'
     )
 
 
-def _as_yaml(value):
+def _as_yaml(value: object) -> str:
     return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _photos(experiments, names, place):
-    """A row per photo, a column per experiment. Rows beyond what a page may hold have no pictures, and the page says so."""
+def _photos(experiments: Sequence[Experiment], names: Sequence[str], folder: Path) -> str:
+    """HTML: a row per photo, a column per experiment. folder: of the page.
+
+    Rows beyond the page's size limit have no pictures; a notice on the page says so.
+    """
     found = [{photo.name: photo for photo in experiment.photos} for experiment in experiments]
     rows, used, pictured = [], 0, 0
     for name in names:
@@ -110,36 +119,49 @@ def _photos(experiments, names, place):
         has_room = used + size <= PAGE_BYTES + PHOTO_BYTES * 24 and size <= PHOTO_BYTES
         used, pictured = used + size * has_room, pictured + has_room
         cells = [
-            _cell(experiment, known.get(name), strip if has_room else None, reference if number else None, place)
+            _cell(experiment, known.get(name), strip if has_room else None, reference if number else None, folder)
             for number, (experiment, known, strip) in enumerate(zip(experiments, found, strips, strict=True))
         ]
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    note = "" if pictured == len(names) else f'<p class="notice">To stay small, this page shows pictures of {pictured} of {len(names)} photos.</p>'
+    note = ""
+    if pictured < len(names):
+        note = (
+            f'<p class="notice">To limit its size, this page shows pictures of {pictured} of {len(names)} photos.</p>'
+        )
     return (
-        f'<section class="panel"><h2>Photos</h2>{note}<p class="quiet">Rendering over the photo, texture, turned by 45 degrees to '
-        'its right and left.</p><div class="scroll" tabindex="0"><table class="side-by-side">'
-        f"<thead><tr><th>Photo</th>{_headings(experiments)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+        f'<section class="panel"><h2>Photos</h2>{note}<p class="quiet">Rendering over the photo, texture, head turned '
+        'by 45 degrees to its right and left.</p><div class="scroll" tabindex="0"><table class="side-by-side">'
+        f"<thead><tr><th>Photo</th>{_headings(experiments)}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
 
-def _headings(experiments):
+def _headings(experiments: Sequence[Experiment]) -> str:
     return "".join(f'<th scope="col">{escape(experiment.name)}</th>' for experiment in experiments)
 
 
-def _cell(experiment, photo, strip, reference, place):
+def _cell(
+    experiment: Experiment,
+    photo: PhotoResults | None,
+    strip: str | None,  # pictures, data URL
+    reference: dict[str, float] | None,  # scores of the first experiment; None for its own cell
+    folder: Path,  # of the page
+) -> str:
     if photo is None:
         return '<td class="quiet">not in this run</td>'
     parts = []
     if strip:
-        words = escape(f"{photo.name} in {experiment.name}: rendering, texture, turned to either side", quote=True)
-        there = escape(os.path.relpath(experiment.path, place))
-        link = escape("/".join([address(*there.split("/")), "report.html"]), quote=True)
-        parts.append(f'<a href="{link}"><img src="{strip}" alt="{words}" width="{TILE * len(SHOWN)}" height="{TILE}"></a>')
+        words = escape(f"{photo.name} in {experiment.name}: rendering, texture, head turned to both sides", quote=True)
+        relative = escape(os.path.relpath(experiment.path, folder))
+        link = escape("/".join([address(*relative.split("/")), "report.html"]), quote=True)
+        parts.append(
+            f'<a href="{link}"><img src="{strip}" alt="{words}" width="{TILE * len(SHOWN)}" height="{TILE}"></a>'
+        )
     if photo.message:
         parts.append(f'<p class="message">{escape(photo.message)}</p>')
-    figures = photo.figures()
+    figures, known = photo.figures(), reference or {}
     scores = [
-        f"<div><dt>{label}</dt><dd>{_score(figures[key], None if reference is None else reference.get(key), digits, sign)}</dd></div>"
+        f"<div><dt>{label}</dt><dd>{_score(figures[key], known.get(key), digits, sign)}</dd></div>"
         for key, label, digits, sign in SCORES
         if key in figures
     ]
@@ -147,18 +169,20 @@ def _cell(experiment, photo, strip, reference, place):
     return f"<td>{''.join(parts)}</td>"
 
 
-def _score(value, reference, digits, sign):
-    """A score, and its difference to the first experiment's, coloured where one direction is better."""
+def _score(value: float, reference: float | None, digits: int, sign: int) -> str:
+    """HTML: a score and its difference from the reference, coloured by whether it is better. sign: `better` of SCORES."""
     text = f"<b>{value:.{digits}f}</b>"
     if reference is None:
         return text
     difference = round(value - reference, digits)
-    word = "" if not sign or difference == 0 else ' class="better"' if difference * sign > 0 else ' class="worse"'
-    return f"{text} <span{word}>{difference:+.{digits}f}</span>" if difference else f'{text} <span class="quiet">±0</span>'
+    if not difference:
+        return f'{text} <span class="quiet">±0</span>'
+    word = "" if not sign else ' class="better"' if difference * sign > 0 else ' class="worse"'
+    return f"{text} <span{word}>{difference:+.{digits}f}</span>"
 
 
-def _strip(photo):
-    """The photo's pictures beside each other as a data: address, or None."""
+def _strip(photo: PhotoResults) -> str | None:
+    """The photo's pictures SHOWN, side by side, as a data URL, or None."""
     if not photo.metrics:
         return None
     try:

@@ -1,10 +1,10 @@
 "use strict";
 
-// One textured mesh to turn and zoom, in plain WebGL 2. The camera is that of preview.png: a portrait lens, the head at
-// its middle. Bytes of the texture are shown as they are, as everywhere in FaceRefiner: unlit unless the light is on.
+// An interactive view of a textured mesh, in plain WebGL 2. The camera is that of preview.png: a portrait lens, centred
+// on the head. Texture bytes are shown without colour conversion, and without light unless the light is on.
 
 const FOCAL = 2.7; // focal length, in units of the picture's shorter side, at zoom 1
-const DISTANCE = 5.7; // of the camera, in units of the mesh's reach from its middle
+const DISTANCE = 5.7; // of the camera, in units of the mesh's radius
 const LIMITS = { pitch: 89, zoom: [0.6, 10], shift: 0.6 };
 const START = { yaw: 0, pitch: 0, zoom: 1, right: 0, down: 0 };
 
@@ -44,7 +44,7 @@ void main() {
   colour = vec4(min(shown, 1.0), 1.0);
 }`;
 
-// Decodes what report/pictures.py packed. mesh: the photo's; layout: shared by photos.
+// Decodes a mesh packed by report/pictures.py. mesh: the photo's shape. layout: shared by photos.
 function unpackMesh(mesh, layout) {
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
   const steps = new Uint16Array(bytes(mesh.positions));
@@ -58,7 +58,7 @@ function unpackMesh(mesh, layout) {
   return { positions, normals: new Int8Array(bytes(mesh.normals)), uvs: new Uint16Array(bytes(layout.uvs)), faces };
 }
 
-// A viewer in a canvas, or null where there is no WebGL 2. onLost: called when the graphics card is taken away.
+// Creates a viewer in a canvas; null without WebGL 2. onLost: called when the WebGL context is lost.
 function makeViewer(canvas, mesh, onLost) {
   const gl = canvas.getContext("webgl2", { antialias: true, alpha: false });
   if (!gl) return null;
@@ -87,7 +87,7 @@ function makeViewer(canvas, mesh, onLost) {
   };
   attribute("position", mesh.positions, 3, gl.FLOAT, false);
   attribute("uv", mesh.uvs, 2, gl.UNSIGNED_SHORT, true);
-  // Four bytes each, as graphics cards want them aligned.
+  // Padded to four bytes each, because graphics cards need aligned attributes.
   const normals = new Int8Array((mesh.normals.length / 3) * 4);
   for (let i = 0; i < mesh.normals.length; i++) normals[Math.floor(i / 3) * 4 + (i % 3)] = mesh.normals[i];
   const normalPlace = gl.getAttribLocation(program, "normal");
@@ -104,7 +104,7 @@ function makeViewer(canvas, mesh, onLost) {
     return { buffer, count: data.length };
   };
   const triangles = indices(mesh.faces);
-  let edges = null; // made when they are asked for
+  let edges = null; // made on first use
 
   const { centre, reach } = extent(mesh.positions);
   const anisotropy = gl.getExtension("EXT_texture_filter_anisotropic");
@@ -132,7 +132,8 @@ function makeViewer(canvas, mesh, onLost) {
 
     has: (name) => name in textures,
 
-    // Any of light, wireframe, texture (a name that was added), and of view's yaw, pitch (degrees), zoom, right, down.
+    // Changes any of light, wireframe, texture (a name that was added) and of the view's yaw, pitch (degrees), zoom,
+    // right, down.
     set({ light, wireframe, texture, ...view }) {
       viewer.light = light ?? viewer.light;
       viewer.wireframe = wireframe ?? viewer.wireframe;
@@ -185,7 +186,7 @@ function makeViewer(canvas, mesh, onLost) {
       }
     },
 
-    // What is shown, as a PNG in a data: address.
+    // The current view as a PNG in a data URL.
     picture() {
       viewer.draw();
       return canvas.toDataURL("image/png");
@@ -205,8 +206,8 @@ function makeViewer(canvas, mesh, onLost) {
   return viewer;
 }
 
-// Mouse, touch, wheel and keys. One finger turns; two fingers zoom and move. A wheel zooms once the head is clicked on,
-// so that the page still scrolls.
+// Handles mouse, touch, wheel and keys. One finger turns; two fingers zoom and move. The wheel zooms only after a click
+// on the head, so that the page still scrolls.
 function listen(canvas, viewer) {
   const pointers = new Map();
   const middle = () => {
@@ -283,15 +284,15 @@ function extent(positions) {
   return { centre, reach: reach || 1 };
 }
 
-// Rotation of the head, column by column; yaw about its upright axis first (positive: towards its left), then pitch
-// (positive: it looks down).
+// Rotation matrix of the head, by columns; yaw about the vertical axis first (positive: towards the head's left), then
+// pitch (positive: the head looks down).
 function rotation({ yaw, pitch }) {
   const [a, b] = [(yaw * Math.PI) / 180, (pitch * Math.PI) / 180];
   const [ca, sa, cb, sb] = [Math.cos(a), Math.sin(a), Math.cos(b), Math.sin(b)];
   return [ca, sb * sa, -cb * sa, 0, cb, sb, sa, -sb * ca, cb * ca];
 }
 
-// From positions in the head frame to clip space, column by column.
+// Matrix from the head frame to clip space, by columns.
 function projection(turn, centre, reach, view, width, height) {
   const focal = FOCAL * view.zoom * Math.min(width, height);
   const [fx, fy] = [(2 * focal) / width, (2 * focal) / height];

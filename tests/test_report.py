@@ -182,16 +182,16 @@ def test_a_run_without_results_and_odd_bytes_in_names(tmp_path, capsys):
     assert blocks(page)["photo-0"]["files"][0]["href"] == "an%FFn/texture.png"
     out = write_run(tmp_path / "none", {}, ["cat"])
     assert main([str(out)]) == 0
-    assert "no photo is finished" in capsys.readouterr().out
+    assert "no photo has results" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "holds no run"),
-        ("{", "cannot be used"),
-        ('{"photos": []}', "cannot be used"),
-        ('{"photos": {"../ann": {}}}', "no name of a folder"),
+        (None, "contains no run"),
+        ("{", "is not valid"),
+        ('{"photos": []}', "is not valid"),
+        ('{"photos": {"../ann": {}}}', "not a folder name"),
     ],
 )
 def test_what_is_no_run_is_said_in_one_line(tmp_path, content, words):
@@ -271,16 +271,16 @@ def test_the_figure_of_one_run_and_of_names(two_runs, tmp_path, capsys):
     assert all((below == colour).all(axis=1).any() for colour, _ in LEGEND.values())
     assert main([str(two_runs[0]), "--rows", "1"]) == 0
     assert "the first 1 of 2 photos" in capsys.readouterr().out
-    with pytest.raises(RunFolderError, match="no results of a photo named eve: there are ann, bob"):
+    with pytest.raises(RunFolderError, match="there are no results of a photo named eve: choose from ann, bob"):
         main([str(two_runs[0]), "--photos", "eve"])
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--columns", "photo,face"], "'face' is no column, allowed are photo, sampled"),
-        (["--tile", "4"], "'4' is no whole number from 32 to 2048"),
-        (["--embed", "x"], "'x' is no whole number"),
+        (["--columns", "photo,face"], "'face' is not a column, allowed are photo, sampled"),
+        (["--tile", "4"], "'4' is not a whole number from 32 to 2048"),
+        (["--embed", "x"], "'x' is not a whole number"),
     ],
 )
 def test_wrong_use_of_the_command_line(two_runs, capsys, words, message):

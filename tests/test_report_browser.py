@@ -94,7 +94,7 @@ def test_the_overview_sorts_and_filters(visit, out):
     scores = {name: json.loads((out / name / "metrics.json").read_text())["rendering"]["psnr"] for name in (FIRST, SECOND)}
     page.get_by_role("combobox").select_option("rendering.psnr")
     assert names() == [*sorted(scores, key=scores.get, reverse=True), "wall"]
-    page.get_by_role("button", name="Turn the order round").click()
+    page.get_by_role("button", name="Reverse the order").click()
     assert names() == [*sorted(scores, key=scores.get), "wall"]
 
 
