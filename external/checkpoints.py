@@ -1,4 +1,4 @@
-"""Network weights from files that others have published, read without running what is in them."""
+"""Reads network weights from published files without executing code in them."""
 
 import pickle
 import zipfile
@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# Times the size of the wanted weights: published files also hold optimiser states, or layers that are not wanted
-# (VGG16's classifier is eight times as large as its convolutions), not more than that.
-HUGE = 10
+# Largest file size, in multiples of the wanted weights. Published files may also contain optimiser states or unused
+# layers (VGG16's classifier is eight times as large as its convolutions).
+LARGEST_SIZE_RATIO = 10
 
 _LOADER_ERRORS = (
     pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError, AttributeError,
@@ -20,14 +20,14 @@ _LOADER_ERRORS = (
 def read_weights(
     path: str | Path, wanted: dict[str, Tensor], network: str, origin: str, key: str | None = None, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """The weights of a network, on the CPU, from a PyTorch file; only tensors and plain containers are ever unpickled.
+    """Reads a network's weights from a PyTorch file onto the CPU; unpickles only tensors and plain containers.
 
-    path: the file, a state dict or, with `key`, a dict that holds one under this key. wanted: the network's own
-    state dict, for names and shapes (on any device, "meta" too). network: its name, for messages. origin: where the
-    file comes from, likewise. prefix: what the file's names begin with; entries with other names are passed over.
+    path: a file with a state dict or, with `key`, a dict with a state dict under this key. wanted: the network's
+    state dict, for names and shapes (on any device, including "meta"). network: its name, for messages. origin: where
+    to get the file, for messages. prefix: of the file's names; entries with other names are ignored.
     Returns a state dict with exactly the names of `wanted`.
-    Raises FileNotFoundError: no such file. ValueError: no file of weights, damaged, far too large or of another
-    network; names the file and the first entries that differ.
+    Raises FileNotFoundError; ValueError where the file has no weights, is damaged, is far too large or belongs to
+    another network. The message names the file and the first entries that differ.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,7 +35,7 @@ def read_weights(
     expected = f"need {origin}"
     weights_size = sum(tensor.nbytes for tensor in wanted.values())
     size = path.stat().st_size
-    if size > HUGE * weights_size + 2**20:
+    if size > LARGEST_SIZE_RATIO * weights_size + 2**20:
         raise ValueError(f"{path}: has {size / 2**20:.0f} MiB, {network} {weights_size / 2**20:.0f} MiB; {expected}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -56,6 +56,7 @@ def read_weights(
 
 
 def _differences(state: dict, wanted: dict[str, Tensor], prefix: str) -> list[str]:
+    """How a state dict differs from the wanted one, in words; [] where it matches."""
     problems = []
     for name, tensor in wanted.items():
         given = state.get(name)
@@ -64,6 +65,6 @@ def _differences(state: dict, wanted: dict[str, Tensor], prefix: str) -> list[st
         elif given.shape != tensor.shape:
             problems.append(f"{name} is {list(given.shape)}, not {list(tensor.shape)}")
         elif not given.isfinite().all():
-            problems.append(f"{name} holds values that are no finite numbers")
+            problems.append(f"{name} holds values that are not finite numbers")
     extra = [name for name in state if name not in wanted and str(name).startswith(prefix)]
     return problems + [f"{name} is not part of it" for name in extra]

@@ -1,4 +1,4 @@
-"""Published files: what they must be, and getting them without ever leaving half a file under a file's name."""
+"""Downloads and checks published files. A file appears under its name only when it is complete and correct."""
 
 import errno
 import fcntl
@@ -18,18 +18,18 @@ TIMEOUT = 30  # s without an answer
 
 
 class FetchError(UserError):
-    """Something could not be obtained; one line with what to do."""
+    """An asset could not be obtained; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class AssetFile:
-    path: str  # below the folder it belongs to; a folder has no size
-    size: int | None = None  # bytes, where published
-    sha256: str = ""  # hex, where published
+    path: str  # relative to the assets folder; a file, or a folder (which has no size)
+    size: int | None = None  # bytes; None: not published
+    sha256: str = ""  # hex; "": not published
 
 
 def difference(path: Path, file: AssetFile) -> str:
-    """How a file differs from the published one, in words; "" where it does not, or nothing is known."""
+    """How a file differs from the published one, in words; "" where it matches or nothing is known of it."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"{size} bytes, not {file.size}"
@@ -43,10 +43,10 @@ def difference(path: Path, file: AssetFile) -> str:
 
 @contextmanager
 def work_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder for unfinished files, below `folder` and so on the same disk; removed afterwards.
+    """An empty folder for unfinished files inside `folder`, and so on the same disk; removed afterwards.
 
-    One process at a time has it. What a killed process left there is removed by the next one.
-    Raises FetchError: another process has it, or something cannot be written (also by the caller, inside).
+    Only one process at a time can use it. Files left by a killed process are removed by the next process.
+    Raises FetchError where another process uses it, or where a file cannot be written (also inside the `with` block).
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,19 +67,20 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
+    """Locks an open folder. Raises FetchError if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise FetchError(f"another process is downloading to {folder}: wait until it has finished") from error
     except OSError:
-        pass  # a file system without locks
+        pass  # the file system does not support locks
 
 
 def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> None:
-    """Downloads a published file to `target`, which is replaced only by a whole file with the right checksum.
+    """Downloads a published file to `target`, which is replaced only by a complete file with the right checksum.
 
-    A progress bar is shown on a terminal, unless `quiet`.
-    Raises FetchError: no network, no answer within TIMEOUT, wrong contents, or `target` cannot be written.
+    Shows a progress bar on a terminal, unless `quiet`.
+    Raises FetchError: no network, no answer within TIMEOUT, wrong checksum, or `target` cannot be written.
     """
     by_hand = f"or download it elsewhere and put it at {target}"
     try:
@@ -94,17 +95,19 @@ def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> No
             pooch.retrieve(url, f"sha256:{file.sha256}", fname=target.name, path=work, downloader=downloader)
         except requests.HTTPError as error:
             answer = f"{error.response.status_code} {error.response.reason}"
-            raise FetchError(f"{url} answers {answer}: try again later, {by_hand}") from error
+            raise FetchError(f"{url} answered {answer}: try again later, {by_hand}") from error
         except requests.RequestException as error:
             why = reason(error)
             raise FetchError(f"{url} cannot be downloaded ({why}): check the network, {by_hand}") from error
-        except ValueError as error:  # pooch: another checksum
-            raise FetchError(f"{url} has not sha256 {file.sha256[:8]}...: try again, {by_hand}") from error
+        except ValueError as error:  # pooch: wrong checksum
+            raise FetchError(
+                f"{url} does not have the expected sha256 {file.sha256[:8]}...: try again, {by_hand}"
+            ) from error
         os.replace(work / target.name, target)
 
 
 def reason(error: BaseException) -> str:
-    """Why a download or a write failed, in one line: what the innermost error says."""
+    """Why a download or a write failed, in one line: the message of the innermost error."""
     inner = error
     while inner is not None:
         error = inner

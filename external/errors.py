@@ -1,13 +1,13 @@
-"""The base of all errors that a user can do something about. Every other exception is a bug of this program."""
+"""The base classes of errors that users cause. Every other exception is a bug of this program."""
 
 
 class UserError(Exception):
-    """Something that the user can change; the message is one line: what was given, what is needed, what to do."""
+    """An error that the user can fix; the message is one line: what was given, what is needed, what to do."""
 
 
 class RunError(UserError):
-    """A user error that would fail every photo, and so ends the run."""
+    """A user error that would fail every photo and therefore ends the run."""
 
 
 class MissingAssets(RunError):
-    """What a run needs and is not there, a line for each, with how to get it."""
+    """Files that a run needs are missing; one line for each, with the way to get it."""

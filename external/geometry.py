@@ -1,4 +1,4 @@
-"""What a reconstruction system makes of one face, whichever system it is."""
+"""The result of a reconstruction system for one face; the same for all systems."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
-PUPIL_DISTANCE = 0.063  # m, adult mean: what photos without a scale are measured by
+PUPIL_DISTANCE = 0.063  # m, adult mean; gives the reconstruction its scale
 
 
 class FaceGeometryError(ValueError):
@@ -20,7 +20,7 @@ class FaceGeometry:
     camera: Camera  # of the crop
     crop: tuple[int, int, int, int]  # left, top, width, height in the upright photo, px
     head_to_camera: np.ndarray  # [4, 4] rigid; x to the person's left, y up, z out of the face
-    mask: np.ndarray | None = None  # uint8 [H, W] of the crop: 255 where it shows the face, 0 where something is in front
+    mask: np.ndarray | None = None  # uint8 [H, W], of the crop: 255 where it shows the face, 0 where the face is hidden
     texture: np.ndarray | None = None  # [V, 3] float64, the model's colour of each vertex without light, about 0..1
     colour: np.ndarray | None = None  # [V, 3] float64, the same under the light of the photo
     content: np.ndarray | None = None  # [size, size, 3] float32, 0..1, an initial texture

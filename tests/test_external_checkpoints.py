@@ -57,7 +57,7 @@ def changed(**changes):
     [
         (changed(**{"0__weight": torch.zeros(4, 1, 3, 3)}), r"0\.weight is \[4, 1, 3, 3\], not \[4, 3, 3, 3\]"),
         (changed(**{"3__bias": None}), r"3\.bias is missing"),
-        (changed(**{"1__weight": torch.tensor([1, 2, float("nan"), 3])}), r"1\.weight holds values that are no finite"),
+        (changed(**{"1__weight": torch.tensor([1, 2, float("nan"), 3])}), r"1\.weight holds values that are not finite"),
         (changed(**{"4__weight": torch.zeros(2)}), r"4\.weight is not part of it"),
         (changed(**{"0__weight": None, "0__bias": 3, "3__weight": None, "3__bias": None}), r"0\.weight is missing, 0\.bias is missing, 3\.weight is missing and 1 more"),
         (nn.Linear(2, 2).state_dict(), "not the small network: 0.weight is missing"),

@@ -335,7 +335,7 @@ def test_model_refuses_other_coefficients(model):
         ("tri", lambda array: array - 1, r"tri holds 0\.0 to 107\.0, not whole numbers from 1 to 108"),
         ("point_buf", lambda array: array + 1, r"point_buf holds .* whole numbers from 1 to 177"),
         ("keypoints", lambda array: array[:, :67], r"keypoints is \[1, 67\], not \[68\]"),
-        ("meanshape", lambda array: array * np.nan, "meanshape holds values that are no finite numbers"),
+        ("meanshape", lambda array: array * np.nan, "meanshape holds values that are not finite numbers"),
     ],
 )
 def test_a_file_that_is_no_face_model(model_file, tmp_path, name, change, told):
@@ -425,16 +425,16 @@ SPOILS = [
     ("01_MorphableModel.mat", lambda path: spoil_mat(path, "shapePC", lambda a: a[:, :70]), r"01_Morph.*: shapePC is \[456, 70\], not \[456, 80 or more\]"),
     ("01_MorphableModel.mat", lambda path: spoil_mat(path, "texEV", lambda a: a[:-1]), r"01_Morph.*: texEV is \[89, 1\], not \[90\]"),
     ("01_MorphableModel.mat", lambda path: path.write_bytes(b"no"), r"01_Morph.*: not a MATLAB file"),
-    ("01_MorphableModel.mat", lambda path: spoil_mat(path, "shapeMU", lambda a: a * np.nan), "do not fit together: .*meanshape holds"),
+    ("01_MorphableModel.mat", lambda path: spoil_mat(path, "shapeMU", lambda a: a * np.nan), "do not match each other: .*meanshape holds"),
     ("Exp_Pca.bin", lambda path: spoil_length(path, -4), r"Exp_Pca\.bin: has \d+ bytes; need an Exp_Pca\.bin of 129 vertices: \d+ for 79"),
     ("Exp_Pca.bin", lambda path: path.write_bytes(b""), r"Exp_Pca\.bin: has 0 bytes"),
     ("Exp_Pca.bin", lambda path: path.write_bytes(b"<html>" * 30), r"Exp_Pca\.bin: has 180 bytes; .* a count of 64 to 1000"),
     ("std_exp.txt", lambda path: path.write_text("1 2 3"), r"std_exp\.txt: has 3 numbers; 79 are needed"),
     ("std_exp.txt", lambda path: path.write_text("one"), r"std_exp\.txt: is not a list of numbers"),
-    ("BFM_exp_idx.mat", lambda path: spoil_mat(path, "trimIndex", lambda a: a + 60), r"BFM_exp_idx\.mat: does not fit: trimIndex holds"),
-    ("BFM_front_idx.mat", lambda path: spoil_mat(path, "idx", lambda a: a + 0.5), r"BFM_front_idx\.mat: does not fit: idx holds"),
-    ("BFM_front_idx.mat", lambda path: spoil_mat(path, "idx", lambda a: a[:50]), "do not fit together: .*tri holds"),
-    ("facemodel_info.mat", lambda path: spoil_mat(path, "tri", lambda a: a + 1), r"facemodel_info\.mat do not fit together: .*tri holds"),
+    ("BFM_exp_idx.mat", lambda path: spoil_mat(path, "trimIndex", lambda a: a + 60), r"BFM_exp_idx\.mat: does not match: trimIndex holds"),
+    ("BFM_front_idx.mat", lambda path: spoil_mat(path, "idx", lambda a: a + 0.5), r"BFM_front_idx\.mat: does not match: idx holds"),
+    ("BFM_front_idx.mat", lambda path: spoil_mat(path, "idx", lambda a: a[:50]), "do not match each other: .*tri holds"),
+    ("facemodel_info.mat", lambda path: spoil_mat(path, "tri", lambda a: a + 1), r"facemodel_info\.mat do not match each other: .*tri holds"),
 ]  # fmt: skip
 
 
@@ -517,7 +517,7 @@ def test_texture_coordinates_are_looked_for_beside_the_model(tmp_path):
     path = write_face_model(tmp_path, small_topology())
     _, found = align(Image.new("RGB", (420, 300)), POINTS)
     savemat(tmp_path / "BFM_front_idx.mat", {"idx": np.arange(1, 50)})
-    with pytest.raises(ValueError, match=r"BFM_front_idx\.mat do not fit BFM_model_front\.mat: idx is \[1, 49\], not \[108\]"):
+    with pytest.raises(ValueError, match=r"BFM_front_idx\.mat do not match BFM_model_front\.mat: idx is \[1, 49\], not \[108\]"):
         reconstruct(torch.zeros(257), found, FaceModel(path))
     (tmp_path / "BFM_UV.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"BFM_UV\.mat: no such file"):

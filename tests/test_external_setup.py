@@ -166,7 +166,7 @@ def test_wrong_wheel_is_refused(small, tmp_path, index):
     content[100] ^= 1
     (tmp_path / "wheels" / pins.wheel.path).write_bytes(content)
     message = refusal(pins, tmp_path / "setup", tmp_path / "wheels")
-    assert "another wheel than the pinned one (sha256" in message and pins.wheel.path in message
+    assert "is not the pinned wheel (sha256" in message and pins.wheel.path in message
     index(tmp_path / "wheels")
     message = refusal(pins, tmp_path / "setup")
     assert message == "small 1.0 cannot be downloaded (the package index has another file under this name)"

@@ -53,7 +53,7 @@ def test_wrong_files_are_named_with_their_first_differences(state, tmp_path):
         read_vgg16(path)
     for name, value, told in (
         ("features.5.weight", torch.zeros(128, 64, 1, 1), r"5\.weight is \[128, 64, 1, 1\], not \[128, 64, 3, 3\];"),
-        ("features.0.bias", torch.full((64,), torch.nan), r"features\.0\.bias holds values that are no finite numbers"),
+        ("features.0.bias", torch.full((64,), torch.nan), r"features\.0\.bias holds values that are not finite numbers"),
         ("features.30.bias", torch.zeros(3), r"features\.30\.bias is not part of it"),
     ):
         torch.save(state | {name: value}, path)

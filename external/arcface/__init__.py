@@ -1,8 +1,11 @@
 """Identity embeddings by ArcFace (Deng et al. 2019; insightface's arcface_torch, ms1mv3 r50).
 
-An evaluation: how much a rendering still is the person of the photo. The weights are the user's to obtain; they are
-for non-commercial research.
+They measure whether a rendering still shows the person in the photo. Users obtain the weights themselves; these are
+licensed for non-commercial research.
 """
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,16 +20,16 @@ WEIGHTS_ORIGIN = f"{WEIGHTS_FILE} of ms1mv3_arcface_r50_fp16 (arcface_torch of g
 CROP_SIZE = 112  # px
 EMBEDDING = 512
 
-# Where eyes, nose and mouth corners lie in the crop, px, whole numbers at the pixels' centres.
+# Positions of eyes, nose and mouth corners in the crop, px, with pixel centres at whole numbers.
 STANDARD_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 
 
 class Block(nn.Module):
-    """Pre-activated residual block: without an activation after the sum."""
+    """Pre-activation residual block, without an activation after the sum."""
 
-    def __init__(self, channels: int, width: int, stride: int):
+    def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
@@ -38,16 +41,16 @@ class Block(nn.Module):
         if stride > 1:
             self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:  # [B, channels, H, W] -> [B, width, H / stride, W / stride]
         change = self.conv1(self.bn1(features))
         change = self.bn3(self.conv2(self.prelu(self.bn2(change))))
         return change + (features if self.downsample is None else self.downsample(features))
 
 
 class IResNet50(nn.Module):
-    """The 50-layer residual network of ArcFace; its parameters have the names of the published backbone.pth."""
+    """The 50-layer residual network of ArcFace. Parameter names are those of the published backbone.pth."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -62,7 +65,7 @@ class IResNet50(nn.Module):
         self.features = nn.BatchNorm1d(EMBEDDING)
 
     def forward(self, crops: Tensor) -> Tensor:  # [B, 3, 112, 112] -> [B, 512]
-        """Embeddings [B, 512] of length 1 (the published network leaves the division to its callers).
+        """Embeddings [B, 512], normalised to length 1 (the published network leaves that to its callers).
 
         crops: aligned faces [B, 3, 112, 112], RGB, -1..1.
         """
@@ -74,10 +77,10 @@ class IResNet50(nn.Module):
         return F.normalize(self.features(self.fc(self.bn2(features).flatten(1))), dim=1)
 
 
-def load(path) -> IResNet50:
-    """The network with the weights of a backbone.pth, on the CPU, for prediction only.
+def load(path: str | Path) -> IResNet50:
+    """The network with the weights of a backbone.pth, on the CPU, for inference only.
 
-    Raises FileNotFoundError, and ValueError for a file that is damaged or of another network
+    Raises FileNotFoundError, and ValueError for a file that is damaged or belongs to another network
     (`external.checkpoints.read_weights`).
     """
     network = IResNet50()
@@ -85,23 +88,23 @@ def load(path) -> IResNet50:
     return network.eval().requires_grad_(False)
 
 
-def align(photo: np.ndarray, points) -> np.ndarray:
-    """The crop that the network was trained on, by the similarity that brings five points closest to the standard ones.
+def align(photo: np.ndarray, points: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+    """Crops a face as for the network's training, by the similarity that best maps five points to the standard ones.
 
-    photo: uint8 [H, W, 3], RGB. points: [5, 2], x right and y down, px, with whole numbers at the pixels' centres as
-    detectors have them (`external.mtcnn.Face.points` less 0.5): left eye, right eye, nose, left and right mouth corner
-    as seen in the image. Returns uint8 [112, 112, 3], bilinear, black outside the photo.
-    Raises ValueError for points that are no five different positions.
+    photo: uint8 [H, W, 3], RGB. points: [5, 2], x right and y down, px, with pixel centres at whole numbers
+    (`external.mtcnn.Face.points` minus 0.5): left eye, right eye, nose, left and right mouth corner as seen in the
+    image. Returns uint8 [112, 112, 3], bilinear, black outside the photo.
+    Raises ValueError for points of another shape, or where all points coincide.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise ValueError(f"align: got points of shape {points.shape}, need [5, 2] finite pixel positions")
-    # In the complex plane a similarity is q = turn * p + shift: a line fit (the same optimum as Umeyama 1991).
+    # In the complex plane a similarity is q = turn * p + shift, so this is a line fit (same optimum as Umeyama 1991).
     source, target = points @ [1, 1j], STANDARD_POINTS @ [1, 1j]
     centred = source - source.mean()
     spread = np.vdot(centred, centred).real
     if not spread > 1e-6:
-        raise ValueError("align: the five points are one position; eyes, nose and mouth corners are needed")
+        raise ValueError("align: the five points coincide; eyes, nose and mouth corners are needed")
     turn = np.vdot(centred, target) / spread
     shift = target.mean() - turn * source.mean()
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
@@ -109,7 +112,7 @@ def align(photo: np.ndarray, points) -> np.ndarray:
 
 
 def embed(network: IResNet50, crops: np.ndarray) -> Tensor:
-    """Embeddings [B, 512], on the network's device, of aligned crops, uint8 [B, 112, 112, 3]."""
+    """Embeddings [B, 512], on the network's device, of aligned crops, uint8 [B, 112, 112, 3], RGB."""
     images = torch.from_numpy(np.asarray(crops)).permute(0, 3, 1, 2)
     with torch.no_grad():
         return network(images.to(next(network.parameters()).device).float() / 127.5 - 1)

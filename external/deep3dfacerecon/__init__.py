@@ -1,9 +1,9 @@
 """3D faces from single photos by Deep3DFaceRecon (Deng et al. 2019; PyTorch version by Yu et al., sicxu) on BFM09.
 
-`alignment` cuts the network's crop, `network` predicts 257 coefficients, `face_model` turns them into shape, colours
-and pose, `reconstruction` into mesh and camera of the original photo. `morphable_model` makes the face model's file
-from the Basel Face Model 2009. Neither the face model nor the weights come with this project: both are licensed to
-each user, for non-commercial research.
+`alignment` makes the network's crop, `network` predicts 257 coefficients, `face_model` computes shape, colours and pose
+from them, `reconstruction` mesh and camera of the original photo. `morphable_model` makes the face model's file from
+the Basel Face Model 2009. This project includes neither the face model nor the weights: users obtain both under their
+own licences, for non-commercial research.
 """
 
 from external.deep3dfacerecon.alignment import align, crop_to_photo

@@ -1,6 +1,7 @@
-"""The 224 x 224 crop that the network was trained on, and the way back from it to the photo."""
+"""The 224 x 224 crop that the network needs, and the mapping from the crop back to the photo."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -9,8 +10,8 @@ from external.geometry import FaceGeometryError
 
 CROP_SIZE = 224  # px
 STANDARD_SIZE = 102.0  # px per unit of the standard points, in the crop
-LARGEST_RESIZED = 100_000_000  # px; where the resized photo would have more, only the crop of it is computed
-BICUBIC_REACH = 2  # px of the coarser image
+LARGEST_RESIZED = 100_000_000  # px; where the resized photo would be larger, only its crop is computed
+BICUBIC_REACH = 2  # px of the coarser image, radius of the filter
 
 # Eyes, nose tip and mouth corners of the 68 standard landmarks (similarity_Lm3D_all.mat): 31; means of 37 and 40, of
 # 43 and 46; 49, 55, in single precision as there.
@@ -25,15 +26,16 @@ STANDARD_POINTS = np.array(
     dtype=np.float32,
 )
 
-Alignment = tuple[int, int, float, float, float]
+Alignment = tuple[int, int, float, float, float]  # (w0, h0, s, tx, ty), see `align`
+Points = np.ndarray | Sequence[Sequence[float]]  # [5, 2]
 
 
-def align(photo: Image.Image, points) -> tuple[np.ndarray, Alignment]:
-    """Scale and crop a photo about a face, to the byte as Deep3DFaceRecon does (util/preprocess.py).
+def align(photo: Image.Image, points: Points) -> tuple[np.ndarray, Alignment]:
+    """Scales and crops a photo around a face; byte for byte as Deep3DFaceRecon does (util/preprocess.py).
 
-    photo: of any size and mode. points: [5, 2], x right and y down, px, with whole numbers at the pixels' centres as
-    detectors and detection files have them (`external.mtcnn.Face.points` less 0.5): left eye, right eye, nose, left
-    and right mouth corner as seen in the image.
+    photo: of any size and mode. points: [5, 2], x right and y down, px, with pixel centres at whole numbers, as in
+    detection files (`external.mtcnn.Face.points` minus 0.5): left eye, right eye, nose, left and right mouth corner as
+    seen in the image.
     Returns the crop, uint8 [224, 224, 3], RGB, black outside the photo, and the alignment (w0, h0, s, tx, ty): the
     photo's width and height in px, the scale, and the image position of the standard points' origin with y upwards.
     Raises FaceGeometryError for points that are one position or span far more than the photo; ValueError for what is
@@ -59,7 +61,7 @@ def align(photo: Image.Image, points) -> tuple[np.ndarray, Alignment]:
 
 
 def placement(alignment: Alignment) -> tuple[int, int, int, int]:
-    """Width and height that the photo is resized to, left and top of the crop in it; whole pixels, rounded to zero."""
+    """Width and height of the resized photo, left and top of the crop in it; whole pixels, rounded towards zero."""
     full_width, full_height, scale, shift_x, shift_y = alignment
     width, height = int(full_width * scale), int(full_height * scale)
     left = int(width / 2 - CROP_SIZE / 2 + (shift_x - full_width / 2) * scale)
@@ -67,11 +69,11 @@ def placement(alignment: Alignment) -> tuple[int, int, int, int]:
     return width, height, left, top
 
 
-def crop_to_photo(positions, alignment: Alignment) -> np.ndarray:
-    """Positions [..., 2] in the crop with y upwards (`Faces.projection`, `.landmarks`) as positions in the photo.
+def crop_to_photo(positions: np.ndarray, alignment: Alignment) -> np.ndarray:  # [..., 2] -> [..., 2] float64
+    """Maps positions in the crop with y upwards (`Faces.projection`, `.landmarks`) to positions in the photo.
 
-    The photo's are x right, y down, px, with pixel centres at +0.5. Exact: by the whole sizes and offsets that the
-    photo was resized and cropped with, not by the scale they were rounded from.
+    Photo positions are x right, y down, px, with pixel centres at +0.5. The mapping is exact: it uses the integer sizes
+    and offsets of the resized and cropped photo, not the scale from which they were rounded.
     """
     width, height, left, top = placement(alignment)
     positions = np.asarray(positions, dtype=np.float64)
@@ -80,9 +82,9 @@ def crop_to_photo(positions, alignment: Alignment) -> np.ndarray:
 
 
 def _scaled_orthographic_pose(points: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Scale and shift of the affine projection of the standard points that comes closest to points [5, 2] (POS).
+    """Scale and shift of the affine projection of the standard points that best fits points [5, 2] (POS).
 
-    The 2 x 4 unknowns of the published 10 x 8 system fall apart into one system of 5 x 4 per coordinate.
+    The published 10 x 8 system with its 2 x 4 unknowns separates into one 5 x 4 system per coordinate.
     """
     standard = np.concatenate([STANDARD_POINTS, np.ones((5, 1))], axis=1)
     solution = np.linalg.lstsq(standard, points, rcond=None)[0]
@@ -90,14 +92,17 @@ def _scaled_orthographic_pose(points: np.ndarray) -> tuple[float, tuple[float, f
     return float(size), (float(solution[3, 0]), float(solution[3, 1]))
 
 
-def _resized_window(photo, width, height, window):
-    """What resizing to width x height and cropping gives (up to rounding), without the whole resized photo."""
+def _resized_window(photo: Image.Image, width: int, height: int, window: tuple[int, int, int, int]) -> Image.Image:
+    """The crop (left, top, right, bottom) of the photo resized to width x height, up to rounding.
+
+    Does not compute the whole resized photo.
+    """
     crop = Image.new("RGB", (CROP_SIZE, CROP_SIZE))
     left, top, right, bottom = max(window[0], 0), max(window[1], 0), min(window[2], width), min(window[3], height)
     if left >= right or top >= bottom:
         return crop
-    # The part of the photo that the window takes its values from, so that positions in it stay small numbers: Pillow
-    # holds them in single precision.
+    # Cut out the part of the photo that the window depends on. Positions in it are small numbers, which matters because
+    # Pillow stores them in single precision.
     across, down = photo.width / width, photo.height / height
     reach_x, reach_y = math.ceil(BICUBIC_REACH * max(across, 1)) + 1, math.ceil(BICUBIC_REACH * max(down, 1)) + 1
     part_left, part_top = max(math.floor(left * across) - reach_x, 0), max(math.floor(top * down) - reach_y, 0)
@@ -105,5 +110,6 @@ def _resized_window(photo, width, height, window):
     part_bottom = min(math.ceil(bottom * down) + reach_y, photo.height)
     part = photo.crop((part_left, part_top, part_right, part_bottom))
     box = (left * across - part_left, top * down - part_top, right * across - part_left, bottom * down - part_top)
-    crop.paste(part.resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=box), (left - window[0], top - window[1]))
+    resized = part.resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=box)
+    crop.paste(resized, (left - window[0], top - window[1]))
     return crop

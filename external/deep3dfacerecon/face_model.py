@@ -1,4 +1,4 @@
-"""The linear face model: from coefficients to shape, colours, pose and image positions.
+"""The linear face model: computes shape, colours, pose and image positions from coefficients.
 
 Basel Face Model 2009 (Paysan et al.) cropped to the face, with the expressions of Guo et al. 2018, as
 Deep3DFaceRecon uses it (models/bfm.py). The unit is the decimetre.
@@ -18,34 +18,34 @@ from external.deep3dfacerecon.mat_files import read_mat, vertex_ids
 
 MODEL_FILE = "BFM_model_front.mat"
 UV_FILE, FRONT_INDEX_FILE = "BFM_UV.mat", "BFM_front_idx.mat"
-BASES = {"idBase": 80, "exBase": 64, "texBase": 80}  # columns used, and of the published file
-CAMERA_DISTANCE = 10.0
+BASES = {"idBase": 80, "exBase": 64, "texBase": 80}  # columns in use, equal to those of the published file
+CAMERA_DISTANCE = 10.0  # decimetres
 FOCAL = 1015.0  # px of the crop
-CENTRE = 112.0  # px, the exact middle of the crop
-AMBIENT = 0.8  # added to every constant lighting term
+CENTRE = 112.0  # px, the exact centre of the crop
+AMBIENT = 0.8  # added to the constant lighting term of every channel
 
 
 @dataclass(frozen=True)
 class Faces:
-    """B faces of V vertices, as published: camera axes x right, y up, z away from the camera (z = 10 - z of the head)."""
+    """B faces of V vertices, as published. Camera axes: x right, y up, z away from the camera (10 - z of the head)."""
 
     vertices: Tensor  # [B, V, 3], camera space, decimetres
     texture: Tensor  # [B, V, 3], RGB without light, about 0..1
     colour: Tensor  # [B, V, 3], RGB under the predicted light, about 0..1
     landmarks: Tensor  # [B, 68, 2], positions in the crop
-    projection: Tensor  # [B, V, 2], positions in the 224 px crop: x right, y up from its lower edge, pixel centres at +0.5
+    projection: Tensor  # [B, V, 2], px of the crop: x right, y up from its lower edge, pixel centres at +0.5
     rotation: Tensor  # [B, 3, 3], applied to rows: v @ R + t
     translation: Tensor  # [B, 3]
 
 
 class FaceModel(nn.Module):
-    """The face model of a BFM_model_front.mat. It follows the device of the coefficients it is given.
+    """The face model of a BFM_model_front.mat. It moves to the device of the coefficients.
 
     faces: [F, 3] int64 into the V vertices. keypoints: [68] int64, the vertices of the landmarks.
     """
 
-    def __init__(self, path):
-        """Raises FileNotFoundError; ValueError for another or a damaged file, naming it and what differs first."""
+    def __init__(self, path: str | Path) -> None:
+        """Raises FileNotFoundError; ValueError for another or a damaged file, naming it and the first differences."""
         super().__init__()
         self.path = Path(path)
         content = read_mat(
@@ -64,7 +64,7 @@ class FaceModel(nn.Module):
             if flat.shape != shape or array.dtype.kind not in "fiu":
                 problems.append(f"{name} is {list(array.shape)}, not {list(shape)} numbers")
             elif not np.isfinite(array).all():
-                problems.append(f"{name} holds values that are no finite numbers")
+                problems.append(f"{name} holds values that are not finite numbers")
         faces = vertex_ids(content["tri"], "tri", (-1, 3), count, problems)
         around = vertex_ids(content["point_buf"], "point_buf", (count, -1), len(faces) + 1, problems)
         keypoints = vertex_ids(content["keypoints"], "keypoints", (68,), count, problems)
@@ -83,7 +83,9 @@ class FaceModel(nn.Module):
 
     @cached_property
     def uvs(self) -> np.ndarray:
-        """Texture coordinates [V, 2], v up, 0..1: BFM_UV.mat by BFM_front_idx.mat, both beside the model's file.
+        """Texture coordinates [V, 2], v up, 0..1: the rows of BFM_UV.mat that BFM_front_idx.mat selects.
+
+        Both files must be in the folder of the model's file.
 
         Raises FileNotFoundError, ValueError.
         """
@@ -94,11 +96,16 @@ class FaceModel(nn.Module):
         rows = vertex_ids(rows, "idx", (len(self.mean_shape),), len(uvs), problems)
         if problems or uvs.ndim != 2 or uvs.shape[1] != 2:
             problems = problems or [f"UV is {list(uvs.shape)}, not [N, 2]"]
-            raise ValueError(f"{self.path.parent}: {UV_FILE} and {FRONT_INDEX_FILE} do not fit {self.path.name}: {problems[0]}")
+            raise ValueError(
+                f"{self.path.parent}: {UV_FILE} and {FRONT_INDEX_FILE} do not match {self.path.name}: {problems[0]}"
+            )
         return uvs[rows].astype(np.float64)
 
     def forward(self, coefficients: Tensor) -> Faces:
-        """Faces of coefficients [B, 257]: identity 80, expression 64, texture 80, angles 3, lighting 27, translation 3."""
+        """Faces of coefficients [B, 257].
+
+        coefficients: identity 80, expression 64, texture 80, angles 3, lighting 27, translation 3.
+        """
         if coefficients.ndim != 2 or coefficients.shape[1] != 257:
             raise ValueError(f"FaceModel: got coefficients {list(coefficients.shape)}, need [B, 257]")
         if self.mean_shape.device != coefficients.device:
@@ -116,21 +123,21 @@ class FaceModel(nn.Module):
         return Faces(vertices, texture, colour, projection[:, self.keypoints], projection, rotation, translation)
 
     def normals(self, shape: Tensor) -> Tensor:  # [B, V, 3] -> [B, V, 3]
-        """Unit normals of vertices [B, V, 3]: the mean direction of the faces around each, every face counting alike."""
+        """Unit normals of vertices [B, V, 3]: the unweighted mean direction of the adjacent faces."""
         first, second, third = (shape[:, self.faces[:, corner]] for corner in range(3))
         directions = F.normalize(torch.linalg.cross(first - second, second - third), dim=2)
-        # One more face, without direction: what fills the list of a vertex with fewer faces around it.
+        # One more face with zero normal, which pads the lists of vertices with fewer adjacent faces.
         directions = F.pad(directions, (0, 0, 0, 1))
         return F.normalize(directions[:, self.faces_around].sum(2), dim=2)
 
 
 def rotations(angles: Tensor) -> Tensor:  # [B, 3] -> [B, 3, 3]
-    """Rotations for rows (v @ R) by angles [B, 3] about x, then y, then z, radians."""
+    """Rotation matrices for row vectors (v @ R) by angles [B, 3] about x, then y, then z, radians."""
     cosine, sine = angles.cos(), angles.sin()
     one, zero = torch.ones_like(cosine[:, 0]), torch.zeros_like(cosine[:, 0])
     (cos_x, cos_y, cos_z), (sin_x, sin_y, sin_z) = cosine.unbind(1), sine.unbind(1)
 
-    def matrix(*entries):
+    def matrix(*entries: Tensor) -> Tensor:  # nine of [B] -> [B, 3, 3]
         return torch.stack(entries, dim=1).view(-1, 3, 3)
 
     about_x = matrix(one, zero, zero, zero, cos_x, sin_x, zero, -sin_x, cos_x)
@@ -140,9 +147,9 @@ def rotations(angles: Tensor) -> Tensor:  # [B, 3] -> [B, 3, 3]
 
 
 def lighting(normals: Tensor, coefficients: Tensor) -> Tensor:  # [B, V, 3], [B, 27] -> [B, V, 3]
-    """Light per colour channel at unit normals [B, V, 3]: spherical harmonics (Ramamoorthi and Hanrahan 2001).
+    """Light per colour channel at unit normals [B, V, 3], by spherical harmonics (Ramamoorthi and Hanrahan 2001).
 
-    coefficients: [B, 27], 9 for red, for green, for blue; AMBIENT is added to the first of each.
+    coefficients: [B, 27], 9 each for red, green and blue; AMBIENT is added to the first of each.
     """
     x, y, z = normals.unbind(2)
     constant, linear, quadratic = math.sqrt(math.pi) / 2, math.sqrt(math.pi), math.sqrt(15 * math.pi / 8)

@@ -1,4 +1,4 @@
-"""MATLAB files of face models, read with errors that name the file and the entry."""
+"""Reads MATLAB files of face models, with errors that name the file and the entry."""
 
 import struct
 import zlib
@@ -14,16 +14,16 @@ _READER_ERRORS = (
 )  # fmt: skip
 
 
-def read_mat(path, names: tuple[str, ...], origin: str) -> dict[str, np.ndarray]:
-    """The named arrays of a MATLAB file. origin: what the file is and where it comes from, for messages.
+def read_mat(path: str | Path, names: tuple[str, ...], origin: str) -> dict[str, np.ndarray]:
+    """Reads the named arrays of a MATLAB file. origin: what the file is and where to get it, for messages.
 
-    Raises FileNotFoundError; ValueError where it is no MATLAB file, damaged, or lacks a name.
+    Raises FileNotFoundError; ValueError where the file is not a MATLAB file, is damaged, or lacks a name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; need {origin}")
     try:
-        # Without appendmat=False a file of another name could be read in its place.
+        # Without appendmat=False, scipy could read a file of another name instead.
         content = loadmat(str(path), appendmat=False, variable_names=names)
     except _READER_ERRORS as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
@@ -36,9 +36,9 @@ def read_mat(path, names: tuple[str, ...], origin: str) -> dict[str, np.ndarray]
 
 
 def vertex_ids(array: np.ndarray, name: str, shape: tuple[int, ...], limit: int, problems: list[str]) -> np.ndarray:
-    """0-based ids, int64 of this shape (-1: any length), of MATLAB's 1-based ones; at most `limit` of them exist.
+    """Converts MATLAB's 1-based ids, 1..limit, to 0-based ids, int64 of this shape (-1: any length).
 
-    What is wrong is added to `problems`, and no ids are returned.
+    Adds errors to `problems`; the result is then empty.
     """
     rows = array.reshape(-1) if len(shape) == 1 else array
     empty = np.zeros([0] + [max(length, 0) for length in shape[1:]], dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Making BFM_model_front.mat from the Basel Face Model 2009 and the expression basis, as the face model needs it.
+"""Makes BFM_model_front.mat, the face model's file, from the Basel Face Model 2009 and the expression basis.
 
-Of the 53490 vertices of the Basel Face Model, 53215 have expressions, and 35709 of these are the face; the public
-index files say which (Deep3DFaceRecon, util/load_mats.py).
+Of the 53490 vertices of the Basel Face Model, 53215 have expressions, and 35709 of these form the face; public index
+files list them (Deep3DFaceRecon, util/load_mats.py).
 """
 
 import os
@@ -16,36 +16,38 @@ from external.deep3dfacerecon.mat_files import read_mat, vertex_ids
 MORPHABLE_MODEL_FILE, EXPRESSION_FILE = "01_MorphableModel.mat", "Exp_Pca.bin"
 EXPRESSION_INDEX_FILE, DEVIATIONS_FILE, INFO_FILE = "BFM_exp_idx.mat", "std_exp.txt", "facemodel_info.mat"
 PUBLIC_FILES = (EXPRESSION_INDEX_FILE, FRONT_INDEX_FILE, INFO_FILE, DEVIATIONS_FILE)
-INFO = ("tri", "point_buf", "tri_mask2", "keypoints", "frontmask2_idx", "skinmask")  # taken over unchanged
+INFO = ("tri", "point_buf", "tri_mask2", "keypoints", "frontmask2_idx", "skinmask")  # copied unchanged
 MICROMETRES = 1e5  # per decimetre
 LARGEST_EXPRESSION_COUNT = 1000
 
 _PUBLIC_ORIGIN = "the file of that name (folder BFM of github.com/sicxu/Deep3DFaceRecon_pytorch)"
 
 
-def load_face_model(folder) -> FaceModel:
-    """The face model of a folder: its BFM_model_front.mat, made first where only the files that it is made of are there.
+def load_face_model(folder: str | Path) -> FaceModel:
+    """Loads BFM_model_front.mat from a folder; makes it from the source files in the folder if it does not exist.
 
-    Raises FileNotFoundError naming everything that is missing; ValueError.
+    Raises FileNotFoundError naming all missing files; ValueError.
     """
     folder = Path(folder)
     if not (folder / MODEL_FILE).is_file():
         needed = (MORPHABLE_MODEL_FILE, EXPRESSION_FILE, *PUBLIC_FILES)
         missing = [name for name in needed if not (folder / name).is_file()]
         if missing:
-            raise FileNotFoundError(f"{folder} has no {MODEL_FILE}; to make it, {', '.join(missing)} must be there too")
+            raise FileNotFoundError(
+                f"{folder} has no {MODEL_FILE}; to make it, {', '.join(missing)} must also be in this folder"
+            )
         make_face_model(folder / MORPHABLE_MODEL_FILE, folder / EXPRESSION_FILE, folder)
     return FaceModel(folder / MODEL_FILE)
 
 
-def make_face_model(morphable_model, expression, folder) -> Path:
-    """Write BFM_model_front.mat into a folder; a file that is there already is replaced once the new one is complete.
+def make_face_model(morphable_model: str | Path, expression: str | Path, folder: str | Path) -> Path:
+    """Writes BFM_model_front.mat into a folder; an existing file is replaced once the new one is complete.
 
     morphable_model: 01_MorphableModel.mat of the Basel Face Model 2009 (shapePC [3N, K], shapeEV, shapeMU in
     micrometres; texPC, texEV, texMU in 0..255). expression: Exp_Pca.bin (int32 count K; float32 mean [3M] and basis
-    [K, 3M]). folder: where to write; BFM_exp_idx.mat, BFM_front_idx.mat, facemodel_info.mat and std_exp.txt are looked
-    for there, then beside the morphable model.
-    Returns the file's path. Raises FileNotFoundError; ValueError naming the file that does not fit and how.
+    [K, 3M]). folder: output folder; BFM_exp_idx.mat, BFM_front_idx.mat, facemodel_info.mat and std_exp.txt are searched
+    there first, then in the folder of the morphable model.
+    Returns the file's path. Raises FileNotFoundError; ValueError naming the file that does not match and how.
     """
     morphable_model, expression, folder = Path(morphable_model), Path(expression), Path(folder)
     public = {name: _find(name, folder, morphable_model.parent) for name in PUBLIC_FILES}
@@ -66,16 +68,16 @@ def make_face_model(morphable_model, expression, folder) -> Path:
             problems.append(f"{kind}PC is {list(basis.shape)}, not [{3 * full_count}, {used} or more]")
         elif deviations.size != basis.shape[1]:
             problems.append(f"{kind}EV is {list(deviations.shape)}, not [{basis.shape[1]}]")
-    _refuse(morphable_model, problems)
+    _raise_problems(morphable_model, problems)
     trimmed = vertex_ids(trimmed, "trimIndex", (-1,), full_count, problems)
-    _refuse(public[EXPRESSION_INDEX_FILE], problems)
+    _raise_problems(public[EXPRESSION_INDEX_FILE], problems)
     front = vertex_ids(front, "idx", (-1,), len(trimmed), problems)
-    _refuse(public[FRONT_INDEX_FILE], problems)
+    _raise_problems(public[FRONT_INDEX_FILE], problems)
     expression_basis = _read_expressions(expression, len(trimmed))
     deviations = _read_deviations(public[DEVIATIONS_FILE], len(expression_basis))
 
     rows, used = trimmed[front], BASES["exBase"]
-    # Rows first: the whole bases would fill gigabytes in double precision.
+    # Select rows first: the complete bases would take gigabytes in double precision.
     expression_rows = expression_basis[:used].reshape(used, -1, 3)[:, front].reshape(used, -1).T
     content = {
         "meanshape": basel["shapeMU"].reshape(-1, 3)[rows].reshape(1, -1) / MICROMETRES,
@@ -94,35 +96,44 @@ def make_face_model(morphable_model, expression, folder) -> Path:
             FaceModel(partial)
         except ValueError as error:
             reason = str(error).partition(": ")[2]
-            raise ValueError(f"{morphable_model}, {expression} and {public[INFO_FILE]} do not fit together: {reason}") from error
+            raise ValueError(
+                f"{morphable_model}, {expression} and {public[INFO_FILE]} do not match each other: {reason}"
+            ) from error
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     return target
 
 
-def _find(name, *folders):
+def _find(name: str, *folders: Path) -> Path:
+    """The file in the first folder that has it. Raises FileNotFoundError."""
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{folders[0] / name}: no such file; need {_PUBLIC_ORIGIN}")
 
 
-def _refuse(path, problems):
+def _raise_problems(path: Path, problems: list[str]) -> None:
+    """Raises ValueError if there are problems with a file."""
     if problems:
-        raise ValueError(f"{path}: does not fit: {', '.join(problems[:3])}")
+        raise ValueError(f"{path}: does not match: {', '.join(problems[:3])}")
 
 
-def _scaled_rows(basis, deviations, vertices, used):
-    """Rows of the vertices and the first columns of a basis [3N, K], times their standard deviations; float64."""
+def _scaled_rows(basis: np.ndarray, deviations: np.ndarray, vertices: np.ndarray, used: int) -> np.ndarray:
+    """Rows of vertices [M] and first `used` columns of a basis [3N, K], times their standard deviations [K].
+
+    Returns [3M, used] float64.
+    """
     rows = basis.reshape(-1, 3, basis.shape[1])[vertices, :, :used].astype(np.float64)
     return rows.reshape(-1, used) * deviations.reshape(-1)[:used]
 
 
-def _read_expressions(path, count):
-    """The basis [K, 3 count] of an Exp_Pca.bin. Its mean expression is not used, as published."""
+def _read_expressions(path: Path, count: int) -> np.ndarray:
+    """The basis [K, 3 count] float32 of an Exp_Pca.bin. Its mean expression is not used, as in the published code."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; need {EXPRESSION_FILE} (CoarseData of github.com/Juyong/3DFace)")
+        raise FileNotFoundError(
+            f"{path}: no such file; need {EXPRESSION_FILE} (CoarseData of github.com/Juyong/3DFace)"
+        )
     size = path.stat().st_size
     with path.open("rb") as file:
         header = np.fromfile(file, dtype="<i4", count=1)
@@ -130,15 +141,16 @@ def _read_expressions(path, count):
         used = BASES["exBase"]
         wanted = 4 + 4 * 3 * count * (components + 1)
         if not used <= components <= LARGEST_EXPRESSION_COUNT or size != wanted:
-            fitting = f"{wanted} for {components} expressions" if used <= components <= LARGEST_EXPRESSION_COUNT else (
+            needed = f"{wanted} for {components} expressions" if used <= components <= LARGEST_EXPRESSION_COUNT else (
                 f"a count of {used} to {LARGEST_EXPRESSION_COUNT} expressions at its start, not {components}"
             )  # fmt: skip
-            raise ValueError(f"{path}: has {size} bytes; need an {EXPRESSION_FILE} of {count} vertices: {fitting}")
+            raise ValueError(f"{path}: has {size} bytes; need an {EXPRESSION_FILE} of {count} vertices: {needed}")
         file.seek(4 * 3 * count, os.SEEK_CUR)
         return np.fromfile(file, dtype="<f4", count=components * 3 * count).reshape(components, 3 * count)
 
 
-def _read_deviations(path, count):
+def _read_deviations(path: Path, count: int) -> np.ndarray:
+    """The standard deviations [count] float64 of a std_exp.txt. Raises ValueError."""
     try:
         deviations = np.array([float(word) for word in path.read_text(encoding="utf-8").split()])
     except ValueError as error:

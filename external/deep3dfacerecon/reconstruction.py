@@ -1,7 +1,7 @@
-"""From photos and five points to meshes and cameras in this project's conventions (`renderer`).
+"""Computes meshes and cameras in this project's conventions (`renderer`) from photos and five points.
 
-The published camera sees a 224 px crop of the resized photo, with y and z turned the other way. Ours sees the part of
-the original photo that this crop was made of, at its own resolution.
+The published camera shows a 224 px crop of the resized photo, with y and z in opposite direction. Our camera shows the
+corresponding part of the original photo, at its original resolution.
 """
 
 import math
@@ -19,11 +19,11 @@ from renderer.camera import Camera
 from renderer.mesh import Mesh
 
 PUPIL_DISTANCE = 0.63  # decimetres, adult mean
-# From the published axes (x right, y up, z towards the camera) to OpenCV's: half a turn about x.
+# From the published axes (x right, y up, z towards the camera) to OpenCV's: a rotation by 180 degrees about x.
 HALF_TURN = np.diag([1.0, -1.0, -1.0])
 
 
-def reconstruct(coefficients, alignment: Alignment, model: FaceModel) -> FaceGeometry:
+def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, model: FaceModel) -> FaceGeometry:
     """Mesh, camera and crop of one face.
 
     coefficients: [257], of the network. alignment: of `align`, for the same photo.
@@ -45,7 +45,10 @@ def reconstruct_batch(
     behind the camera or outside its photo; ValueError, FileNotFoundError.
     """
     if len(photos) != len(points) or not len(photos):
-        raise ValueError(f"reconstruct_batch: got {len(photos)} photos and {len(points)} sets of points, need as many, at least 1")
+        raise ValueError(
+            f"reconstruct_batch: got {len(photos)} photos and {len(points)} sets of points, "
+            "need equal numbers, at least 1"
+        )
     aligned = [align(Image.fromarray(photo), five) for photo, five in zip(photos, points, strict=True)]
     crops = torch.from_numpy(np.stack([crop for crop, _ in aligned])).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -54,6 +57,7 @@ def reconstruct_batch(
 
 
 def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) -> FaceGeometry:
+    """Mesh, camera and crop of one of the faces in its photo. Raises as `reconstruct`."""
     vertices, rotation, translation, texture, colour = (
         values[index].cpu().double().numpy()
         for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)

@@ -1,7 +1,8 @@
-"""The 468 points of MediaPipe Face Mesh for a face whose place in the photo is roughly known."""
+"""Finds the 468 points of MediaPipe Face Mesh for a face whose approximate position in the photo is known."""
 
 import os
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,29 +10,34 @@ import numpy as np
 from external.quiet import quiet_native_output
 
 POINTS = 468
-CROP_SIZES = (640, 384, 1024)  # px; sides of the square shown to the network, tried in order until one is understood
+CROP_SIZES = (640, 384, 1024)  # px; sides of the square crop, tried in order until the network finds the face
 CROP_MARGINS = (0.5, 1.0, 0.25)  # of the box's longer side, on each side
 
 
 @cache
-def _network():
+def _network() -> Any:
+    """MediaPipe's FaceMesh; loaded on first use."""
     os.environ.setdefault("GLOG_minloglevel", "3")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_output():
         from mediapipe.python.solutions.face_mesh import FaceMesh
 
-    # Several faces: the crop of one may show its neighbour, and the wanted one is chosen by its eyes.
-    # A low confidence is right because another detector has already found a face here.
+    # Several faces: the crop may also show a neighbour; the wanted face is chosen by its key points.
+    # The confidence is low because another detector has already found a face here.
     return FaceMesh(static_image_mode=True, refine_landmarks=True, max_num_faces=4, min_detection_confidence=0.2)
 
 
-def find_landmarks(photo, box, points):
-    """Face Mesh points of one face.
+def find_landmarks(
+    photo: np.ndarray,  # uint8 [H, W, 3], RGB
+    box: tuple[float, float, float, float],  # left, top, width, height, px
+    points: np.ndarray,  # [5, 2], px
+) -> np.ndarray | None:  # [468, 3] float64
+    """Face Mesh points of one face; None where the network finds no face that matches.
 
-    photo: uint8 [H, W, 3], RGB. box: (left, top, width, height) px. points: [5, 2] px, first the two eyes, then nose and
-    mouth corners as seen in the image: the result must agree with them to half the distance between the eyes.
-    Returns float64 [468, 3]: x, y in px of the photo (pixel centres at +0.5) and relative depth in the same unit, smaller
-    nearer, zero near the head's centre; or None where the network sees no such face.
+    points: the two eyes, nose and mouth corners as seen in the image. The result must agree with them to within half of
+    the distance between the eyes, or between eyes and mouth if that is larger.
+    Returns x, y in px of the photo (pixel centres at +0.5) and relative depth in the same unit: smaller is nearer, 0 is
+    near the head's centre.
     """
     left, top, width, height = box
     centre = np.array([left + width / 2, top + height / 2])
@@ -60,8 +66,11 @@ def find_landmarks(photo, box, points):
     return None
 
 
-def _reduced_crop(photo, to_crop, size, scale):
-    """The square crop, low-passed first where it shrinks the photo (warpAffine alone would alias)."""
+def _reduced_crop(photo: np.ndarray, to_crop: np.ndarray, size: int, scale: float) -> np.ndarray:
+    """The square crop, uint8 [size, size, 3], low-pass filtered where it shrinks the photo (warpAffine would alias).
+
+    to_crop: [2, 3], affine map from photo to crop. scale: its scale.
+    """
     if scale < 0.7:
         factor = 2 ** int(np.ceil(np.log2(0.7 / scale)))
         height, width = photo.shape[:2]
@@ -74,8 +83,8 @@ def _reduced_crop(photo, to_crop, size, scale):
     return cv2.warpAffine(photo, to_crop, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _key_points(landmarks):
-    """[5, 3] in MTCNN's order, from the 468: eye centres, nose tip, mouth corners, left and right as in the image."""
+def _key_points(landmarks: np.ndarray) -> np.ndarray:  # [468, 3] -> [5, 3]
+    """Points in MTCNN's order: eye centres, nose tip, mouth corners; left and right as seen in the image."""
     return np.stack([
         landmarks[[33, 133]].mean(0), landmarks[[362, 263]].mean(0), landmarks[1], landmarks[61], landmarks[291],
     ])  # fmt: skip

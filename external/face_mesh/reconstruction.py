@@ -1,8 +1,8 @@
-"""Mesh and camera from the 468 points of a photo.
+"""Computes mesh and camera from the 468 points of a photo.
 
-Face Mesh gives image positions and a relative depth, no camera. We place the head DISTANCE away, at the scale of a mean
-adult distance between the pupils, with the principal point at the face's centre, and carry every point out along its
-own ray: whatever the true lens was, the camera reproduces the detected positions exactly.
+Face Mesh gives image positions and a relative depth, but no camera. The head is placed at DISTANCE, scaled by the mean
+adult distance between the pupils, with the principal point at the face's centre. Every point is moved along its ray to
+its depth. The camera therefore reproduces the detected positions exactly, whatever the true lens was.
 """
 
 import numpy as np
@@ -16,8 +16,10 @@ DISTANCE = 1.0  # m, between camera and the head's centre
 RIGHT_EYE, LEFT_EYE = (33, 133), (362, 263)  # corners
 
 
-def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisions=2):
-    """Mesh, camera and crop for one face.
+def reconstruct(
+    landmarks: np.ndarray, photo_width: int, photo_height: int, crop_margin: float = 0.6, subdivisions: int = 2
+) -> FaceGeometry:
+    """Mesh, camera and crop of one face.
 
     landmarks: [468, 3] from `find_landmarks`, px. crop_margin: of the face's longer side, kept around it.
     Raises FaceGeometryError where the face is outside the photo or its points are no face's.
@@ -44,8 +46,8 @@ def reconstruct(landmarks, photo_width, photo_height, crop_margin=0.6, subdivisi
     return FaceGeometry(mesh, camera, (int(left), int(top), int(right - left), int(bottom - top)), pose)
 
 
-def rigid_pose(shape, points):
-    """The rotation and translation of the best similarity from shape [N, 3] to points [N, 3] (Umeyama 1991), as [4, 4]."""
+def rigid_pose(shape: np.ndarray, points: np.ndarray) -> np.ndarray:  # [N, 3], [N, 3] -> [4, 4]
+    """Rotation and translation of the best similarity from shape to points (Umeyama 1991), without its scale."""
     source, target = shape - shape.mean(0), points - points.mean(0)
     u, _, vt = np.linalg.svd(target.T @ source)
     rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt

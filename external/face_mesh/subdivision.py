@@ -1,18 +1,21 @@
 """Smooth subdivision of a triangle mesh as one fixed sparse matrix.
 
-Loop's scheme (Loop 1987, Warren's vertex weights, cubic B-spline rules on the boundary). Everything on the mesh that
-is linear in its vertices (positions, UVs) is subdivided by a product with the matrix. Loop's surface runs *beside* its
-control points; interpolating, `subdivision` first solves for the control points whose subdivided mesh passes through the given
-ones, so that measured positions stay where they were measured.
+Loop's scheme (Loop 1987, Warren's vertex weights, cubic B-spline rules on the boundary). A product with the matrix
+subdivides every quantity that is linear in the vertices (positions, UVs). Loop's surface does not pass through its
+control points. With `interpolating`, `subdivision` first solves for the control points whose subdivided mesh passes
+through the given points, so that measured positions are preserved.
 """
 
 import numpy as np
 from scipy import sparse
 
 
-def _edges(faces):
-    """Unique edges [E, 2] (sorted), the edge of each face side [F, 3] (side k joins corners k and k+1), and the
-    corners opposite each edge as [E, 2] with -1 where the edge is on the boundary."""
+def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The edges of faces [F, 3]. Raises ValueError where an edge has three faces.
+
+    Returns unique edges [E, 2] (sorted), the edge of each face side [F, 3] (side k joins corners k and k+1), and the
+    corners opposite each edge [E, 2], with -1 where the edge is on the boundary.
+    """
     sides = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1)  # [F, 3, 2]
     edges, inverse, counts = np.unique(
         np.sort(sides.reshape(-1, 2), axis=1), axis=0, return_inverse=True, return_counts=True
@@ -30,17 +33,17 @@ def _edges(faces):
     return edges, inverse.reshape(-1, 3), opposite
 
 
-def loop_step(faces, vertex_count):
+def loop_step(faces: np.ndarray, vertex_count: int) -> tuple[sparse.csr_matrix, np.ndarray]:
     """One step of Loop subdivision.
 
-    faces: int [F, 3]. Returns (matrix [V + E, V] sparse, faces [4F, 3]): the first V rows move the old vertices, row
+    faces: int [F, 3]. Returns the matrix [V + E, V] and faces [4F, 3]: the first V rows move the old vertices, row
     V + e makes the vertex on edge e. Face f becomes faces 4f .. 4f+3. Raises ValueError where an edge has three faces.
     """
     edges, side_edges, opposite = _edges(faces)
     inner = opposite[:, 1] >= 0
     rows, columns, weights = [], [], []
 
-    def add(row, column, weight):
+    def add(row: np.ndarray, column: np.ndarray, weight: np.ndarray | float) -> None:
         rows.append(row)
         columns.append(column)
         weights.append(np.broadcast_to(weight, np.shape(row)))
@@ -73,11 +76,14 @@ def loop_step(faces, vertex_count):
     return matrix, children.transpose(2, 0, 1).reshape(-1, 3)
 
 
-def subdivision(faces, vertex_count, levels, interpolating):
+def subdivision(
+    faces: np.ndarray, vertex_count: int, levels: int, interpolating: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Subdivision over several levels.
 
-    interpolating: whether the result passes through the given points, or runs smoothly beside them.
-    Returns (matrix [V', V] dense float64, faces [4^levels F, 3]); interpolating, the first V rows are the identity.
+    faces: int [F, 3]. interpolating: whether the result passes through the given points or is Loop's smoother surface.
+    Returns the matrix [V', V], dense float64, and faces [4^levels F, 3]; with `interpolating`, the first V rows are the
+    identity.
     """
     matrix = sparse.identity(vertex_count, format="csr")
     for _ in range(levels):

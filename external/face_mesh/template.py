@@ -1,4 +1,4 @@
-"""Our face template: topology and UV layout over the 468 Face Mesh points, made by `make_template`."""
+"""Our face template: topology and UV layout over the 468 Face Mesh points, made by `data.make_template`."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "data" / "face_template.obj"
 
 @dataclass(frozen=True)
 class Template:
-    """The subdivided template. Its positions are `positions @ landmarks`, the first 468 of them the landmarks."""
+    """The subdivided template. Vertices are `positions @ landmarks`; the first 468 are the landmarks."""
 
     shape: np.ndarray  # [468, 3] symmetric mean shape; x to the person's left, y up, z out of the face; eye distance 1
     positions: np.ndarray  # [V, 468]
@@ -24,10 +24,10 @@ class Template:
 
 
 @cache
-def load_template(subdivisions):
-    """subdivisions: 0..3, each makes four faces of one. Returns Template."""
+def load_template(subdivisions: int) -> Template:
+    """The template. subdivisions: number of levels, 0 or more; each splits every face into four."""
     control = load_mesh(TEMPLATE)
     positions, faces = subdivision(control.faces, POINTS, subdivisions, interpolating=True)
-    # The layout is not interpolated: through its points the smooth surface would fold at the thin lips.
+    # The layout is not interpolated: a smooth surface through its points would fold at the thin lips.
     smooth, _ = subdivision(control.faces, POINTS, subdivisions, interpolating=False)
     return Template(control.vertices, positions, faces, smooth @ control.uvs)

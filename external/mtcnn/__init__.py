@@ -1,18 +1,19 @@
 """Face boxes and five key points by MTCNN (Zhang et al. 2016), the PyPI package `mtcnn` with its own weights.
 
-TensorFlow is imported on first use, quietly and on the CPU: left alone it would take all GPU memory.
+TensorFlow is imported on first use, without output and on the CPU only: by default it would take all GPU memory.
 """
 
 import os
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 
 from external.quiet import quiet_native_output
 
-DETECTION_SIZE = 1600  # px of the longer side; the network's pyramid costs seconds per photo above it
+DETECTION_SIZE = 1600  # px of the longer side; larger photos would take seconds each
 MINIMUM_FACE = 20  # px, the side of the network's first window
 
 
@@ -26,7 +27,8 @@ class Face:
 
 
 @cache
-def _network():
+def _network() -> Any:
+    """The package's MTCNN; loaded on first use."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # same sums in the same order on every start
     with quiet_native_output():
@@ -38,11 +40,11 @@ def _network():
         return MTCNN()
 
 
-def detect_faces(photo, minimum_confidence=0.9, minimum_size=40.0):
-    """Find the faces of a photo.
+def detect_faces(photo: np.ndarray, minimum_confidence: float = 0.9, minimum_size: float = 40.0) -> list[Face]:
+    """Finds the faces in a photo, largest box first.
 
     photo: uint8 [H, W, 3], RGB. minimum_confidence: 0..1. minimum_size: px, of the box's shorter side.
-    A photo longer than DETECTION_SIZE is reduced for the search only. Returns a list of Face, largest box first.
+    A photo longer than DETECTION_SIZE is reduced for the detection only.
     """
     height, width = photo.shape[:2]
     scale = min(1.0, DETECTION_SIZE / max(height, width))

@@ -50,7 +50,6 @@ def complete(
     sampled: I_S. visibility: per-texel confidence of I_S. mask: texels inside the islands.
     normals: outward normals in the head frame (x to the person's left) of a texture that is symmetric about u = 0.5;
     None where the mesh has no known symmetry: nothing is mirrored then.
-    settings: pipeline.settings.loading.CompletionSettings.
     Raises ValueError where no texel is seen.
     """
     seen = np.where(mask, visibility, 0).astype(np.float32)
