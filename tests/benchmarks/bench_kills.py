@@ -1,10 +1,10 @@
-"""Kills at random moments of a run over three photos, each followed by a rerun that must end as an undisturbed run does.
+"""Kills a run over three photos at random moments; a rerun must then give the results of an uninterrupted run.
 
     python tests/benchmarks/bench_kills.py [N] [--seed S] [--detections]
 
-Each kill is SIGKILL to all processes of the run, by turns with one and with two jobs. After it, whatever stands under a
-final name must be whole; the rerun must leave finished photos alone, finish the rest, and leave the same bytes.
---detections gives the faces' points, so that no time is spent in loading TensorFlow and most kills meet the refinement.
+Each kill sends SIGKILL to all processes of the run, alternately with one and two jobs. After a kill, every file under
+its final name must be complete. The rerun must keep finished photos, process the others, and give identical bytes.
+--detections provides the faces' points, so that TensorFlow is not loaded and most kills hit the refinement.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +36,8 @@ POINTS = "108 100\n150 103\n129 127\n106 139\n148 141\n"
 OF_THE_MACHINE = ("seconds", "peak_memory_mb", "process_peak_memory_mb", "command", "settings")  # of metrics.json, not the same in two runs
 
 
-def make_photos(folder, detections):
-    """Three small portraits; detections: their five points beside them."""
+def make_photos(folder: Path, detections: bool) -> None:
+    """Writes three small portraits. detections: also write their five points."""
     folder.mkdir()
     astronaut, hopper = (Image.open(photo.path).convert("RGB") for photo in sample_photos())
     face = astronaut.crop((96, 0, 352, 256))
@@ -50,8 +51,8 @@ def make_photos(folder, detections):
             (folder / "detections" / f"{name}.txt").write_text(POINTS)
 
 
-def start(photos, out, jobs):
-    """Both stages, as run.sh runs them, in a process group of their own."""
+def start(photos: Path, out: Path, jobs: int) -> subprocess.Popen[str]:
+    """Starts both stages, as run.sh does, in a new process group."""
     words = [str(photos), "-o", str(out), *QUICK, f"jobs={jobs}"]
     stages = '"$PYTHON" -P -m pipeline.reconstruction "$@" && exec "$PYTHON" -P refine.py "$@"'
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
@@ -62,14 +63,15 @@ def start(photos, out, jobs):
     )  # fmt: skip
 
 
-def finish(process):
-    said, _ = process.communicate()
+def finish(process: subprocess.Popen[str]) -> None:
+    """Waits for a run. Raises AssertionError if it failed."""
+    output, _ = process.communicate()
     if process.returncode != 0:
-        raise AssertionError(f"a run ended with code {process.returncode}:\n{said}")
+        raise AssertionError(f"a run ended with code {process.returncode}:\n{output}")
 
 
-def contents(out):
-    """Every file of OUT and what it holds, without times, memory, the command and the lock. The report is made of the rest."""
+def contents(out: Path) -> dict[str, object]:
+    """{file of OUT: content}, without times, memory, command, lock and report (it depends on the other files)."""
     found = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name not in (".lock", "report.html")):
         name, data = str(path.relative_to(out)), path.read_bytes()
@@ -85,33 +87,39 @@ def contents(out):
     return found
 
 
-def check_what_stands(out):
-    """After a kill: everything under a final name is whole. Returns {finished photo: when it was written}."""
+def check_final_files(out: Path) -> dict[str, int]:
+    """Checks after a kill that all files under final names are complete. Returns {finished photo: time written, ns}."""
     finished = {}
     if (out / "manifest.json").exists():
         json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     for folder in (path for path in out.glob("[!.]*") if path.is_dir()):
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"reconstruction"}
-        assert names in (set(), results_of(folder.name)), f"{folder} holds {sorted(names)}"
+        assert names in (set(), results_of(folder.name)), f"{folder} contains {sorted(names)}"
         reconstruction = folder / "reconstruction"
         if reconstruction.exists():
             assert {path.name for path in reconstruction.iterdir()} == {
                 "mesh.obj", "camera.json", "photo.png", "mask.png", "source.json",
-            }, f"{reconstruction} is not whole"  # fmt: skip
+            }, f"{reconstruction} is not complete"  # fmt: skip
         if names:
             finished[folder.name] = (folder / "texture.png").stat().st_mtime_ns
     return finished
 
 
-def kills(place, number, seed=0, detections=False, report=lambda line: None):
-    """Do it `number` times in an empty folder. Raises AssertionError. Returns how many kills came at which moment."""
+def kills(
+    place: Path,
+    number: int,
+    seed: int = 0,
+    detections: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, int]:
+    """Kills and reruns `number` times in an empty folder. Returns {phase: number of kills}. Raises AssertionError."""
     rng, photos = random.Random(seed), place / "photos"
     make_photos(photos, detections)
     started = time.monotonic()
     finish(start(photos, place / "undisturbed", 1))
     whole = time.monotonic() - started
     expected = contents(place / "undisturbed")
-    moments, done, attempt = {}, 0, 0
+    phases, done, attempt = {}, 0, 0
     while done < number:
         attempt += 1
         out, delay, jobs = place / f"out{attempt}", rng.uniform(0.3, whole), 1 + done % 2
@@ -122,43 +130,43 @@ def kills(place, number, seed=0, detections=False, report=lambda line: None):
         except subprocess.TimeoutExpired:
             os.killpg(victim.pid, signal.SIGKILL)
             victim.communicate()
-        else:  # it came to its end before: no kill
+        else:  # the run finished before the kill
             whole = min(whole, time.monotonic() - started)
             continue
         done += 1
-        finished = check_what_stands(out) if out.exists() else {}
-        moment = moment_of(out, finished)
-        moments[moment] = moments.get(moment, 0) + 1
+        finished = check_final_files(out) if out.exists() else {}
+        phase = phase_of(out, finished)
+        phases[phase] = phases.get(phase, 0) + 1
         finish(start(photos, out, jobs))
         for name, written in finished.items():
-            assert (out / name / "texture.png").stat().st_mtime_ns == written, f"{name} was finished and is made anew"
+            assert (out / name / "texture.png").stat().st_mtime_ns == written, f"{name} was finished but made again"
         found = contents(out)
         different = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        assert not different, f"kill {done} after {delay:.2f} s: different are {different}"
-        report(f"kill {done} of {number} after {delay:.1f} s, {moment}: the rerun is equal")
-    return moments
+        assert not different, f"kill {done} after {delay:.2f} s: these files differ: {different}"
+        report(f"kill {done} of {number} after {delay:.1f} s, {phase}: the rerun gives the same files")
+    return phases
 
 
-def moment_of(out, finished):
-    """What the run was at when it was killed."""
+def phase_of(out: Path, finished: dict[str, int]) -> str:
+    """What the run was doing when it was killed."""
     if finished:
         return f"refining, {len(finished)} of 3 photos finished"
     reconstructed = len(list(out.glob("*/reconstruction")))
     if reconstructed == 3:
-        return "refining or about to, none finished"
+        return "refining or about to start, none finished"
     return f"reconstructing, {reconstructed} of 3 done" if (out / "manifest.json").exists() else "starting"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("number", nargs="?", type=int, default=50, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--detections", action="store_true")
     given = parser.parse_args()
-    say = lambda line: print(line, flush=True)
+    report = lambda line: print(line, flush=True)
     with tempfile.TemporaryDirectory() as place:
-        moments = kills(Path(place), given.number, given.seed, given.detections, say)
-    print(f"{given.number} kills, all reruns equal byte for byte; killed while: {moments}")
+        phases = kills(Path(place), given.number, given.seed, given.detections, report)
+    print(f"{given.number} kills, all reruns are byte-identical; killed while: {phases}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""One run over many small photos: is memory flat, and are the seconds per photo the same at the end as at the start?
+"""One run over many small photos: measures whether memory and seconds per photo stay constant.
 
     python tests/benchmarks/bench_many.py [N] [--photos FOLDER] [--jobs N]
 
-N photos (500) are made of the sample photos, or those of FOLDER, by resizing, mirroring and another brightness. Both stages
-run over all of them, small and with few steps. Every second memory and processor time of all processes of the run are
-read from /proc. Printed, for each tenth of the run: seconds per photo, seconds of processor time per photo (on a machine with
-other work the ones to go by), and the memory at its end.
+Makes N photos (500) from the sample photos, or those of FOLDER, by resizing, mirroring and changing the brightness.
+Runs both stages over all of them, in small size and with few steps. Reads memory and processor time of all processes of
+the run from /proc every second. Prints for each tenth of the run the seconds per photo, the processor seconds per photo
+(more reliable on a busy machine) and the memory at its end.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from PIL import Image, ImageOps
 
-from pipeline.reconstruction.photos import find_photos, sample_photos
+from pipeline.reconstruction.photos import Photo, find_photos, sample_photos
 
 QUICK = [
     "texture_size=128", "refine.iterations=2", "refine.rendering_iterations=4", "render.maximum_size=256", "device=cpu",
@@ -33,7 +34,8 @@ QUICK = [
 PARTS = 10
 
 
-def make_photos(folder, number, sources):
+def make_photos(folder: Path, number: int, sources: Sequence[Photo]) -> None:
+    """Writes `number` variations of the source photos."""
     rng = random.Random(0)
     images = [Image.open(photo.path).convert("RGB") for photo in sources]
     for image in images:
@@ -44,14 +46,13 @@ def make_photos(folder, number, sources):
         changed = image.resize((round(image.width * side), round(image.height * side)))
         changed = ImageOps.mirror(changed) if rng.random() < 0.5 else changed
         gain = rng.uniform(0.8, 1.1)
-        changed.point(lambda value, gain=gain: min(value * gain, 255)).save(folder / f"photo{index:05d}.jpg", quality=92)
+        changed.point(lambda value, gain=gain: min(value * gain, 255)).save(
+            folder / f"photo{index:05d}.jpg", quality=92
+        )
 
 
-def usage(process):
-    """Seconds of processor time, and bytes, of a process and its children.
-
-    Bytes: what each has of its own, and its share of what they have in common.
-    """
+def usage(process: int) -> tuple[float, int]:
+    """Processor seconds and memory in bytes (proportional set size) of a process and its children. process: its id."""
     pids, seconds, size = [process], 0.0, 0
     for pid in pids:
         try:
@@ -59,18 +60,18 @@ def usage(process):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
             ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         size += 1024 * next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
         seconds += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
     return seconds, size
 
 
-def watched(command, environment):
-    """Run it. Returns [(seconds, processor seconds, memory)] at every line that tells of a photo, failures, exit code."""
+def run_measured(command: list[str], environment: dict[str, str]) -> tuple[list[tuple[float, float, int]], int, int]:
+    """Runs a command. Returns (seconds, processor seconds, bytes) for every finished photo, failures and exit code."""
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     latest, ended = [(0.0, 0)], threading.Event()
 
-    def watch():
+    def watch() -> None:
         while not ended.wait(1):
             latest[0] = usage(process.pid)
 
@@ -86,9 +87,10 @@ def watched(command, environment):
     return points, failures, process.wait()
 
 
-def table(stage, points, failures, started):
-    print(f"{stage}: {len(points)} photos, {failures} failed, {points[-1][0] - started:.0f} s, of these "
-          f"{points[0][0] - started:.0f} until the first one, which loads the libraries")  # fmt: skip
+def table(stage: str, points: list[tuple[float, float, int]], failures: int, started: float) -> None:
+    """Prints the table of a stage. points: of run_measured."""
+    print(f"{stage}: {len(points)} photos, {failures} failed, {points[-1][0] - started:.0f} s in total, "
+          f"{points[0][0] - started:.0f} s for the first one with loading the libraries")  # fmt: skip
     print(f"{'photos':>14} {'s per photo':>12} {'processor s':>12} {'memory, GB':>11}")
     before, used = points[0][:2]
     for part in range(PARTS):
@@ -100,7 +102,7 @@ def table(stage, points, failures, started):
             before, used = now, processor
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("number", nargs="?", type=int, default=500, metavar="N")
     parser.add_argument("--photos", metavar="FOLDER")
@@ -114,7 +116,7 @@ def main():
         words = [str(photos), "-o", str(out), *QUICK, f"jobs={given.jobs}"]
         for stage in (["-m", "pipeline.reconstruction"], ["refine.py"]):
             started = time.monotonic()
-            points, failures, code = watched([sys.executable, "-P", *stage, *words], {**os.environ, **quiet})
+            points, failures, code = run_measured([sys.executable, "-P", *stage, *words], {**os.environ, **quiet})
             table(stage[-1], points, failures, started)
             if code not in (0, 1):
                 raise SystemExit(f"{stage[-1]} ended with code {code}")

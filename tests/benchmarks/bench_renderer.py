@@ -1,4 +1,4 @@
-"""Times of the renderer's parts: `python tests/benchmarks/bench_renderer.py [--size 1024] [--repeats 5]`.
+"""Times the renderer's functions: `python tests/benchmarks/bench_renderer.py [--size 1024] [--repeats 5]`.
 
 Prints the median over the repeats, in milliseconds, for a curved sheet of 100,000 faces that fills most of the image.
 """
@@ -8,7 +8,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +29,8 @@ from renderer.unwrap import unwrap
 from renderer.visibility import texel_geometry, visibility
 
 
-def measure(name, action, repeats):
-    """Prints the median time of an action and returns its last result."""
+def measure(name: str, action: Callable[[], Any], repeats: int) -> Any:
+    """Prints the median time of an action; returns its last result."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -38,7 +40,7 @@ def measure(name, action, repeats):
     return result
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024, help="side of the photo and of the texture")
     parser.add_argument("--repeats", type=int, default=5)
@@ -63,7 +65,8 @@ def main():
     texture = torch.from_numpy(photo).permute(2, 0, 1)[None].contiguous().requires_grad_()
     for samples in (1, 2, 3):
         name = f"look-up, {samples} x {samples} samples"
-        lookup = measure(f"{name}: build", lambda samples=samples: build_lookup(mesh, camera, size, size, samples), repeats)
+        build = lambda samples=samples: build_lookup(mesh, camera, size, size, samples)
+        lookup = measure(f"{name}: build", build, repeats)
         lookup(texture)
         measure(f"{name}: forward", lambda lookup=lookup: lookup(texture), 4 * repeats)
         weights = torch.rand(len(lookup.pixels), 3)

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_schedule.py FOLDER [-c facerefiner] [key=value ...]
 
-FOLDER is a reconstruction folder (outputs/<experiment>/<photo>/reconstruction). Prints what docs/benchmarks.md has a line
-for. A shortened run, for a CPU, says what the whole would take:
+FOLDER is a reconstruction folder (outputs/<experiment>/<photo>/reconstruction). Prints the values of the table in
+docs/benchmarks.md. A shortened run on a CPU estimates the time of the whole schedule:
 
     python tests/benchmarks/bench_schedule.py FOLDER refine.transfers=1 refine.iterations=2 refine.vgg16_weights=FILE
 """
@@ -28,7 +28,7 @@ from pipeline.settings.loading import load_config
 PUBLISHED_STEPS = 1500
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("-c", "--config", default="facerefiner")
@@ -62,7 +62,7 @@ def main(argv=None):
         "renderer": manifest.get("renderer", "renderer: cpu"),
         "texture": f"{metrics['texture_size']} x {metrics['texture_size']}",
         "steps": f"{steps}",
-        "seconds per step": f"{per_step:.4f} (preparation of the look-ups included)",
+        "seconds per step": f"{per_step:.4f} (including the preparation of the look-ups)",
         "seconds, refinement": f"{in_refinement:.1f}",
         "seconds, whole run": f"{seconds:.1f}",
         "peak memory": f"{resident:.2f} GiB",

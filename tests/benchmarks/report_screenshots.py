@@ -1,8 +1,12 @@
-"""The README's pictures of the report: `python tests/benchmarks/report_screenshots.py OUT FOLDER`, OUT of the sample photos."""
+"""Makes the documentation's pictures of the report: `python tests/benchmarks/report_screenshots.py OUT FOLDER`.
+
+OUT: a run over the sample photos. FOLDER: where the pictures are written.
+"""
 
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -13,7 +17,7 @@ from browser import Visit, chromium
 GAP = 24
 
 
-def main(out, folder):
+def main(out: Path, folder: Path) -> None:
     with chromium() as launch:
         browser = launch()
         overview = Visit(browser, out / "report.html", viewport={"width": 1200, "height": 900})
@@ -24,7 +28,8 @@ def main(out, folder):
         save([desk, phone], folder / "report_photo.jpg")
 
 
-def photo_page(browser, out, view, **context):
+def photo_page(browser: Any, out: Path, view: dict[str, float], **context: Any) -> Image.Image:
+    """Screenshot of a photo's page. view: of viewer.js. context: options of Playwright's browser context."""
     page = Visit(browser, out / "report.html", **context)
     page.open_photo("astronaut")
     page.page.evaluate("(view) => document.querySelector('#head').viewer.set(view)", view)
@@ -36,13 +41,13 @@ def photo_page(browser, out, view, **context):
     return picture
 
 
-def shot(page):
+def shot(page: Visit) -> Image.Image:
     page.page.mouse.move(0, 0)
     return Image.open(io.BytesIO(page.page.screenshot())).convert("RGB")
 
 
-def save(pictures, path):
-    """The pictures beside each other, as JPEG."""
+def save(pictures: list[Image.Image], path: Path) -> None:
+    """Writes the pictures side by side, as JPEG."""
     size = sum(picture.width + GAP for picture in pictures) - GAP, max(picture.height for picture in pictures)
     canvas = Image.new("RGB", size, "white")
     left = 0
