@@ -11,7 +11,7 @@ PUPIL_DISTANCE = 0.063  # m, adult mean; gives the reconstruction its scale
 
 
 class FaceGeometryError(ValueError):
-    """A face that no mesh can be made of: its points reach out of the photo, or are not those of a face."""
+    """No mesh can be made of a face: it lies outside the photo, or its points are not those of a face."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class PhotoResults:
         return path if path.is_file() else None
 
     def exported(self, ending: str) -> Path | None:
-        """An export (.glb, .obj, .mtl, _texture.png), or None; of an older OUT the folder's first file of that kind."""
+        """An export (.glb, .obj, .mtl, _texture.png), or None; in an older OUT the first file of that kind."""
         former = sorted(self.folder.glob(f"*{ending}"))
         return self.file(f"{export_name(self.name)}{ending}") or next(iter(former), None)
 

@@ -16,7 +16,7 @@ const SCORES = {
   "identity.arcface": { label: "Identity, ArcFace", short: "Identity", digits: 3, better: "higher" },
   "seconds.all": { label: "Time of the refinement", unit: " s", digits: 1 },
   peak_memory_mb: { label: "Peak memory", unit: " MB", digits: 0 },
-  process_peak_memory_mb: { label: "Peak memory of the process so far", unit: " MB", digits: 0 },
+  process_peak_memory_mb: { label: "Peak memory of the process", unit: " MB", digits: 0 },
 };
 
 const STATUS = { done: "done", skipped: "done earlier", failed: "failed" };

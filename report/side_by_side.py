@@ -170,7 +170,7 @@ def _cell(
 
 
 def _score(value: float, reference: float | None, digits: int, sign: int) -> str:
-    """HTML: a score and its difference from the reference, coloured by whether it is better. sign: `better` of SCORES."""
+    """HTML: a score and its difference from the reference, coloured as better or worse. sign: `better` of SCORES."""
     text = f"<b>{value:.{digits}f}</b>"
     if reference is None:
         return text

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.runs import jobs
 from pipeline.runs.jobs import Died, in_processes, threads_each
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,5 +83,5 @@ def test_processes_end_with_their_caller():
 
 
 def test_threads_are_divided_but_two_remain(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    assert [threads_each(jobs) for jobs in (1, 3, 8, 16)] == [16, 5, 2, 2]
+    monkeypatch.setattr(jobs, "processors", lambda: 16)
+    assert [threads_each(number) for number in (1, 3, 8, 16)] == [16, 5, 2, 2]

@@ -38,8 +38,8 @@ def align(photo: Image.Image, points: Points) -> tuple[np.ndarray, Alignment]:
     seen in the image.
     Returns the crop, uint8 [224, 224, 3], RGB, black outside the photo, and the alignment (w0, h0, s, tx, ty): the
     photo's width and height in px, the scale, and the image position of the standard points' origin with y upwards.
-    Raises FaceGeometryError for points that are one position or span far more than the photo; ValueError for what is
-    no five positions.
+    Raises FaceGeometryError where the points coincide or span far more than the photo; ValueError for points of another
+    shape.
     """
     if photo.mode != "RGB":
         photo = photo.convert("RGB")
@@ -49,11 +49,13 @@ def align(photo: Image.Image, points: Points) -> tuple[np.ndarray, Alignment]:
     given[:, 1] = photo.height - 1 - given[:, 1]
     size, shift = _scaled_orthographic_pose(given.astype(np.float64))
     if not size > 1e-3:
-        raise FaceGeometryError("align: the five points are one position; eyes, nose and mouth corners are needed")
+        raise FaceGeometryError("align: the five points coincide; eyes, nose and mouth corners are needed")
     alignment = (photo.width, photo.height, STANDARD_SIZE / size, *shift)
     width, height, left, top = placement(alignment)
     if min(width, height) < 1:
-        raise FaceGeometryError(f"align: the five points span far more than the photo ({photo.width} x {photo.height} px)")
+        raise FaceGeometryError(
+            f"align: the five points span far more than the photo ({photo.width} x {photo.height} px)"
+        )
     window = (left, top, left + CROP_SIZE, top + CROP_SIZE)
     if width * height > LARGEST_RESIZED:
         return np.array(_resized_window(photo, width, height, window)), alignment

@@ -27,8 +27,8 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     """Mesh, camera and crop of one face.
 
     coefficients: [257], of the network. alignment: of `align`, for the same photo.
-    Raises FaceGeometryError where the face is behind the camera or outside the photo; FileNotFoundError, ValueError for the
-    files of texture coordinates that belong beside the model's.
+    Raises FaceGeometryError where the face is behind the camera or outside the photo; FileNotFoundError, ValueError for
+    the files of texture coordinates in the model's folder.
     """
     with torch.no_grad():
         faces = model(torch.as_tensor(coefficients).reshape(1, -1))
@@ -40,9 +40,9 @@ def reconstruct_batch(
 ) -> list[FaceGeometry]:
     """Mesh, camera and crop of several faces, by one pass of the network (on its device).
 
-    photos: uint8 [H, W, 3], RGB, each of its own size; the same one again for a second face in it. points: [5, 2] for
-    each, as `align` takes them: whole numbers at the pixels' centres. Raises FaceGeometryError where a face is
-    behind the camera or outside its photo; ValueError, FileNotFoundError.
+    photos: uint8 [H, W, 3], RGB, of any sizes; repeat a photo for each of its faces. points: [5, 2] for each, as in
+    `align`: pixel centres at whole numbers. Raises FaceGeometryError where a face is behind the camera or outside its
+    photo; ValueError, FileNotFoundError.
     """
     if len(photos) != len(points) or not len(photos):
         raise ValueError(
@@ -63,7 +63,9 @@ def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) ->
         for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)
     )
     if not vertices[:, 2].min() > 0.1 * CAMERA_DISTANCE:
-        raise FaceGeometryError("the predicted face reaches behind the camera; is the photo one of a face, and are the points right?")
+        raise FaceGeometryError(
+            "the predicted face reaches behind the camera; check that the photo shows a face and the points are right"
+        )
     photo_width, photo_height = alignment[:2]
     width, height, left, top = placement(alignment)
     across, down = photo_width / width, photo_height / height

@@ -22,7 +22,7 @@ def reconstruct(
     """Mesh, camera and crop of one face.
 
     landmarks: [468, 3] from `find_landmarks`, px. crop_margin: of the face's longer side, kept around it.
-    Raises FaceGeometryError where the face is outside the photo or its points are no face's.
+    Raises FaceGeometryError where the face is outside the photo or the points are not those of a face.
     """
     template = load_template(subdivisions)
     low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
@@ -38,7 +38,7 @@ def reconstruct(
     focal = DISTANCE * pixels_per_metre
     depth = DISTANCE + points[:, 2:] / pixels_per_metre
     if depth.min() < 0.1 * DISTANCE:
-        raise FaceGeometryError("the detected points reach behind the camera; they are no face")
+        raise FaceGeometryError("the detected points reach behind the camera; they are not those of a face")
     vertices = np.concatenate([(points[:, :2] - centre) / focal * depth, depth], axis=1)
     mesh = Mesh(vertices, template.faces, template.uvs, template.faces)
     camera = Camera(int(right - left), int(bottom - top), focal, focal, centre[0] - left, centre[1] - top)

@@ -30,8 +30,8 @@ def light_difference(
     """Log light at each texel minus log light at its mirror texel.
 
     colours: logs of smooth colours; used where seen. seen: texels that the photo certainly shows. mask: texels inside
-    the islands. normals: in the head frame, of a texture symmetric about u = 0.5. spread: expected standard deviation of
-    each odd harmonic of the log brightness.
+    the islands. normals: in the head frame, of a texture symmetric about u = 0.5. spread: expected standard deviation
+    of each odd harmonic of the log brightness.
 
     Model: log colour = symmetric albedo + light + noise, each with a Gaussian prior. The albedo is a Matern field over
     the texture, equal on both halves; the light is a sum of second-order spherical harmonics of the normal. The three

@@ -33,7 +33,8 @@ QUICK = [
 ]  # fmt: skip
 # Eyes, nose and mouth corners of the astronaut's head, for runs without MTCNN.
 POINTS = "108 100\n150 103\n129 127\n106 139\n148 141\n"
-OF_THE_MACHINE = ("seconds", "peak_memory_mb", "process_peak_memory_mb", "command", "settings")  # of metrics.json, not the same in two runs
+# Entries of metrics.json that differ between runs.
+OF_THE_MACHINE = ("seconds", "peak_memory_mb", "process_peak_memory_mb", "command", "settings")
 
 
 def make_photos(folder: Path, detections: bool) -> None:
