@@ -29,7 +29,6 @@ from external.deep3dfacerecon import (
     load_network,
     make_face_model,
     reconstruct,
-    reconstruct_batch,
 )
 from external.deep3dfacerecon.alignment import STANDARD_POINTS, placement
 from external.deep3dfacerecon.face_model import lighting, rotations
@@ -533,23 +532,6 @@ def test_coefficients_of_no_face(model):
             reconstruct(coefficients, found, model)
 
 
-def test_a_batch_of_photos_is_its_members(model, network):
-    photos = [noise_photo(300, 420), noise_photo(500, 280, seed=1), noise_photo(300, 420)]
-    points = [POINTS, POINTS * 1.1 + [-20, 60], POINTS + [60, 20]]
-    together = reconstruct_batch(photos, points, network, model)
-    assert len(together) == 3
-    for photo, five, result in zip(photos, points, together, strict=True):
-        crop, found = align(Image.fromarray(photo), five)
-        with torch.no_grad():
-            coefficients = network(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255)[0]
-        alone = reconstruct(coefficients, found, model)
-        assert alone.camera == result.camera and alone.crop == result.crop
-        np.testing.assert_allclose(alone.mesh.vertices, result.mesh.vertices, atol=1e-4)
-        np.testing.assert_allclose(alone.colour, result.colour, atol=1e-4)
-    with pytest.raises(ValueError, match="got 1 photos and 3 sets of points"):
-        reconstruct_batch(photos[:1], points, network, model)
-
-
 # ---- at the true sizes -----------------------------------------------------------------------------------------------
 
 
@@ -575,9 +557,12 @@ def test_published_topology_on_real_photos(topology, test_data, tmp_path, networ
         pytest.skip(f"needs real photos in {test_data / 'photos'}")
     photos = [np.asarray(Image.open(photo).convert("RGB")) for photo in found]
     points = [np.loadtxt(photo.parent / "detections" / f"{photo.stem}.txt").reshape(5, 2) for photo in found]
-    for photo, five, result in zip(photos, points, reconstruct_batch(photos, points, network, model), strict=True):
+    for photo, five in zip(photos, points, strict=True):
+        crop, aligned = align(Image.fromarray(photo), five)
+        with torch.no_grad():
+            coefficients = network(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255)
+        result = reconstruct(coefficients, aligned, model)
         assert len(result.mesh.vertices) == 35709 and len(result.mesh.faces) == 70789
-        _, aligned = align(Image.fromarray(photo), five)
         mean = reconstruct(torch.zeros(257), aligned, model)
         marks = mean.camera.project(mean.mesh.vertices[model.keypoints.numpy()]) + mean.crop[:2]
         features = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30], marks[48], marks[54]])

@@ -10,7 +10,7 @@ from external.deep3dfacerecon.alignment import align, crop_to_photo
 from external.deep3dfacerecon.face_model import FaceModel, Faces
 from external.deep3dfacerecon.morphable_model import load_face_model, make_face_model
 from external.deep3dfacerecon.network import ReconstructionNetwork, load_network
-from external.deep3dfacerecon.reconstruction import PUPIL_DISTANCE, reconstruct, reconstruct_batch
+from external.deep3dfacerecon.reconstruction import PUPIL_DISTANCE, reconstruct
 
 __all__ = [
     "PUPIL_DISTANCE",
@@ -23,5 +23,4 @@ __all__ = [
     "load_network",
     "make_face_model",
     "reconstruct",
-    "reconstruct_batch",
 ]

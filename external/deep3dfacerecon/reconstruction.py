@@ -1,19 +1,16 @@
-"""Computes meshes and cameras in this project's conventions (`renderer`) from photos and five points.
+"""Computes mesh and camera in this project's conventions (`renderer`) from the face model's coefficients.
 
 The published camera shows a 224 px crop of the resized photo, with y and z in opposite direction. Our camera shows the
 corresponding part of the original photo, at its original resolution.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 
-from external.deep3dfacerecon.alignment import CROP_SIZE, Alignment, align, placement
-from external.deep3dfacerecon.face_model import CAMERA_DISTANCE, CENTRE, FOCAL, FaceModel, Faces
-from external.deep3dfacerecon.network import ReconstructionNetwork
+from external.deep3dfacerecon.alignment import CROP_SIZE, Alignment, placement
+from external.deep3dfacerecon.face_model import CAMERA_DISTANCE, CENTRE, FOCAL, FaceModel
 from external.geometry import FaceGeometry, FaceGeometryError
 from renderer.camera import Camera
 from renderer.mesh import Mesh
@@ -32,34 +29,8 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     """
     with torch.no_grad():
         faces = model(torch.as_tensor(coefficients).reshape(1, -1))
-    return _placed(faces, 0, alignment, model)
-
-
-def reconstruct_batch(
-    photos: Sequence[np.ndarray], points: Sequence[np.ndarray], network: ReconstructionNetwork, model: FaceModel
-) -> list[FaceGeometry]:
-    """Mesh, camera and crop of several faces, by one pass of the network (on its device).
-
-    photos: uint8 [H, W, 3], RGB, of any sizes; repeat a photo for each of its faces. points: [5, 2] for each, as in
-    `align`: pixel centres at whole numbers. Raises FaceGeometryError where a face is behind the camera or outside its
-    photo; ValueError, FileNotFoundError.
-    """
-    if len(photos) != len(points) or not len(photos):
-        raise ValueError(
-            f"reconstruct_batch: got {len(photos)} photos and {len(points)} sets of points, "
-            "need equal numbers, at least 1"
-        )
-    aligned = [align(Image.fromarray(photo), five) for photo, five in zip(photos, points, strict=True)]
-    crops = torch.from_numpy(np.stack([crop for crop, _ in aligned])).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        faces = model(network(crops.to(next(network.parameters()).device).float() / 255))
-    return [_placed(faces, index, alignment, model) for index, (_, alignment) in enumerate(aligned)]
-
-
-def _placed(faces: Faces, index: int, alignment: Alignment, model: FaceModel) -> FaceGeometry:
-    """Mesh, camera and crop of one of the faces in its photo. Raises as `reconstruct`."""
     vertices, rotation, translation, texture, colour = (
-        values[index].cpu().double().numpy()
+        values[0].cpu().double().numpy()
         for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)
     )
     if not vertices[:, 2].min() > 0.1 * CAMERA_DISTANCE:
