@@ -340,6 +340,7 @@ def test_defects_spoil_unseen_texels_only():
     assert grain.std() == pytest.approx(6 / 255, rel=0.05)
 
 
+@pytest.mark.slow
 def test_every_planted_defect_is_seen(tmp_path):
     """Each worsens a measure significantly, paired over views of two heads."""
     size = 192  # a blur of 2 texels of 512 is nothing on smaller ones

@@ -109,6 +109,7 @@ def test_a_rerun_does_nothing_twice(heads, finished):
     assert strip(rows_of(finished)) == strip(rows)
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same(heads, finished, tmp_path):
     command = [str(heads / "bob"), "-o", str(tmp_path / "out"), *QUICKEST, "--jobs", "2"]
     assert evaluate.main(command) == 0
@@ -291,6 +292,7 @@ def test_exit_codes(tmp_path):
         evaluate.main(["/no/such/photo.jpg", "-o", str(tmp_path / "out")])
 
 
+@pytest.mark.slow
 def test_a_real_photo(test_data, tmp_path):
     """From the photo on, by a process of its own; the mirror is better than the nearest texel."""
     photo = find_photos([test_data / "photos"])[0]

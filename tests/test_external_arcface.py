@@ -69,6 +69,7 @@ def test_network_refuses_other_sizes(network):
             network(torch.zeros(shape))
 
 
+@pytest.mark.slow
 def test_weights(tmp_path, network):
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     path = write_backbone(tmp_path / "backbone.pth", shapes)

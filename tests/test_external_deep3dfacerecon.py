@@ -207,6 +207,7 @@ def test_network_refuses_other_sizes(network):
             network(torch.zeros(shape))
 
 
+@pytest.mark.slow
 def test_checkpoint(tmp_path, network):
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     path = write_reconstruction_checkpoint(tmp_path / "epoch_latest.pth", shapes)
@@ -570,6 +571,7 @@ def test_published_topology_on_real_photos(topology, test_data, tmp_path, networ
         assert np.linalg.norm(features - five - 0.5, axis=1).max() < 0.35 * pupils
 
 
+@pytest.mark.slow
 def test_face_model_made_at_the_true_size(topology, tmp_path):
     write_public_files(tmp_path, topology)
     write_morphable_model(tmp_path, topology)

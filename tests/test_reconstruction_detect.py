@@ -141,6 +141,7 @@ def test_a_small_face_off_centre(tmp_path, astronaut):
     assert same_place(image / 0.55, before[:, :2]) < 0.12
 
 
+@pytest.mark.slow
 def test_which_of_several_faces(tmp_path, group, hopper):
     largest, smaller = detect_faces(group)
     assert largest.points[0, 0] > 560 > smaller.points[0, 0]
@@ -179,6 +180,7 @@ def test_a_number_beyond_the_faces(tmp_path, hopper):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.slow
 def test_turned_photos_are_found_upright(tmp_path, astronaut, hopper, turns):
     """In the turned photos MTCNN sees false faces too, which must not end the search."""
     for name, photo in (("astronaut", astronaut), ("hopper", hopper)):
@@ -221,6 +223,7 @@ def test_the_second_stage_reports_what_the_first_failed_on(tmp_path, capsys):
     assert {stage["status"] for stage in photos["meadow"]["stages"].values()} == {"failed"}
 
 
+@pytest.mark.slow
 def test_reconstruction_folders_are_not_read_as_photos(tmp_path, hopper):
     """./run.sh hands its arguments to both stages; such a folder is the second one's business."""
     reconstructed(tmp_path, hopper)
@@ -232,6 +235,7 @@ def test_reconstruction_folders_are_not_read_as_photos(tmp_path, hopper):
     assert folders(tmp_path / "other") == ["again"]
 
 
+@pytest.mark.slow
 def test_a_new_crop_margin_makes_a_new_reconstruction(tmp_path, hopper):
     reconstructed(tmp_path, hopper)
     _, photos = reconstructed(tmp_path, hopper, "texture_size=64", "refine.iterations=3")

@@ -20,6 +20,8 @@ from external.errors import MissingAssets
 from pipeline.reconstruction import program
 from pipeline.reconstruction.folder import load_reconstruction
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "texture_size=128", "refine.transfers=2", "refine.iterations=2", "refine.result_samples=128", "refine.style_samples=64",
     "render.maximum_size=256", "output.preview_size=64", "device=cpu", "renderer=cpu",

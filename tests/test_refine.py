@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from evaluation.prepared import prepare
 from pipeline.reconstruction.folder import load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.runs.files import write_image
+from pipeline.settings.command_line import run_main
 from pipeline.settings.loading import load_config
 from pipeline.texture.provenance import LEGEND, OUTSIDE
 from pipeline.texture.results import measure
@@ -69,10 +69,12 @@ def run(out, *arguments):
     return refine.main([*QUICK, *map(str, arguments), "-o", str(out)])  # of a key given twice the last counts
 
 
-def process(*arguments, **environment):
-    """A finished run as a process of its own."""
-    command = [sys.executable, str(ROOT / "refine.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False)
+def program(capsys, *arguments):
+    """(exit code, standard output, standard error) of refine.py as a program, in this process."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run_main(lambda: refine.main([*map(str, arguments)]))
+    return ended.value.code, *capsys.readouterr()
 
 
 def status_of(out):
@@ -223,6 +225,7 @@ def test_same_seed_same_bytes(heads, finished, tmp_path):
     assert result_bytes(tmp_path / "other" / "ann")["texture.png"] != result_bytes(finished / "ann")["texture.png"]
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_jobs_and_threads(heads, finished, tmp_path):
     assert run(tmp_path / "out", heads / "ann", heads / "bob", "jobs=2", "threads=3") == 0
     assert status_of(tmp_path / "out") == {"ann": "done", "bob": "done"}
@@ -233,6 +236,7 @@ def test_same_bytes_whatever_jobs_and_threads(heads, finished, tmp_path):
             assert of_one[key] == of_two[key], key
 
 
+@pytest.mark.slow
 def test_same_bytes_of_vgg16_whatever_threads(heads, tmp_path):
     """Its gradients are sums into one place, which torch makes in any order unless told not to."""
     words = ["refine.features=vgg16", f"refine.vgg16_weights={write_vgg16(tmp_path / 'vgg16.pth')}", "texture_size=64",
@@ -283,6 +287,7 @@ def test_changed_input_redoes(heads, tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["at work", "writing"])
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_half_done(heads, finished, tmp_path, moment):
     out = tmp_path / "out"
     command = [sys.executable, str(ROOT / "refine.py"), str(heads / "ann"), str(heads / "bob"), "-o", str(out), *QUICK]
@@ -294,7 +299,7 @@ def test_a_kill_leaves_nothing_half_done(heads, finished, tmp_path, moment):
             assert victim.poll() is None and time.monotonic() < limit
             time.sleep(0.002)
         if moment == "at work":
-            time.sleep(np.random.default_rng().uniform(0, 1))
+            time.sleep(np.random.default_rng(0).uniform(0, 1))
     finally:
         victim.send_signal(signal.SIGKILL)
         assert victim.wait() != 0 or moment == "at work"
@@ -364,13 +369,13 @@ def test_a_photo_that_the_first_stage_failed_on(tmp_path, capsys):
     assert "run python -m pipeline.reconstruction first" in printed
 
 
-def test_two_inputs_of_one_name(heads, tmp_path):
+def test_two_inputs_of_one_name(heads, tmp_path, capsys):
     twin = tmp_path / "ann"
     twin.mkdir()
     for path in (heads / "ann").iterdir():
         (twin / path.name).write_bytes(path.read_bytes())
-    finished = process(heads / "ann", twin, "-o", tmp_path / "out")
-    assert finished.returncode == 2 and "two inputs would write" in finished.stderr
+    code, _, errors = program(capsys, heads / "ann", twin, "-o", tmp_path / "out")
+    assert code == 2 and "two inputs would write" in errors
     assert not (tmp_path / "out").exists()
 
 
@@ -385,40 +390,49 @@ def test_two_inputs_of_one_name(heads, tmp_path):
         (["--iterations", "3"], "--help shows how it is used"),
     ],
 )
-def test_wrong_use_is_one_line(heads, tmp_path, arguments, message):
-    finished = process(heads / "ann", "-o", tmp_path / "out", *arguments)
-    assert finished.returncode == 2 and finished.stdout == ""
-    assert len(finished.stderr.strip().splitlines()) == 1 and message in finished.stderr
-    assert "Traceback" not in finished.stderr and not (tmp_path / "out").exists()
+def test_wrong_use_is_one_line(heads, tmp_path, capsys, arguments, message):
+    code, output, errors = program(capsys, heads / "ann", "-o", tmp_path / "out", *arguments)
+    assert code == 2 and output == ""
+    assert len(errors.strip().splitlines()) == 1 and message in errors
+    assert "Traceback" not in errors and not (tmp_path / "out").exists()
 
 
-def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path):
+def test_wrong_use_of_the_program_itself_is_reported_before_torch_is_loaded(tmp_path):
+    """The one case in a process of its own: what stands before `main` in the file is run there only."""
+    command = [sys.executable, "-X", "importtime", str(ROOT / "refine.py"), "refine.iteration=3"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    lines = [line for line in finished.stderr.splitlines() if not line.startswith("import time:")]
+    assert finished.returncode == 2 and len(lines) == 1 and "did you mean refine.iterations?" in lines[0]
+    assert " torch\n" not in finished.stderr and "Traceback" not in finished.stderr
+
+
+def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path, monkeypatch, capsys):
+    for name, value in {"TORCH_HOME": str(tmp_path / "torch"), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
     words = [heads / "ann", "-o", tmp_path / "out", "refine.features=vgg16", f"assets={tmp_path / 'assets'}"]
-    nowhere = {"TORCH_HOME": str(tmp_path / "torch"), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    finished = process(*words, **nowhere)
-    assert finished.returncode == 2 and len(finished.stderr.strip().splitlines()) == 1
-    assert "https://download.pytorch.org/models/vgg16-397923af.pth" in finished.stderr
-    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in finished.stderr and "cannot be downloaded" in finished.stderr
+    code, _, errors = program(capsys, *words)
+    assert code == 2 and len(errors.strip().splitlines()) == 1
+    assert "https://download.pytorch.org/models/vgg16-397923af.pth" in errors
+    assert str(tmp_path / "assets" / "vgg16-397923af.pth") in errors and "cannot be downloaded" in errors
     assert not (tmp_path / "out").exists() and not (tmp_path / "torch").exists()
 
 
 # ---- asking ----------------------------------------------------------------------------------------------------------
 
 
-def test_dry_run_writes_nothing(heads, tmp_path):
-    finished = process(heads / "ann", "-o", tmp_path / "out", "--dry-run", "texture_size=96")
-    assert finished.returncode == 0 and finished.stderr == "" and not (tmp_path / "out").exists()
-    resolved = finished.stdout[: finished.stdout.index("refine: ")]
+def test_dry_run_writes_nothing(heads, tmp_path, capsys):
+    code, output, errors = program(capsys, heads / "ann", "-o", tmp_path / "out", "--dry-run", "texture_size=96")
+    assert code == 0 and errors == "" and not (tmp_path / "out").exists()
+    resolved = output[: output.index("refine: ")]
     assert yaml.safe_load(resolved)["texture_size"] == 96
-    assert "1 faces on" in finished.stdout and str(tmp_path / "out" / "ann") in finished.stdout
+    assert "1 faces on" in output and str(tmp_path / "out" / "ann") in output
 
 
-def test_list_configs_and_help(tmp_path):
-    finished = process("--list-configs")
-    names = [line.split()[0] for line in finished.stdout.splitlines()]
-    assert finished.returncode == 0 and {"default", "quick"} <= set(names)
-    finished = process("--help")
-    assert finished.returncode == 0 and "refine.iterations=" in finished.stdout and "texture_size=1024" in finished.stdout
+def test_list_configs_and_help(capsys):
+    code, output, _ = program(capsys, "--list-configs")
+    assert code == 0 and {"default", "quick"} <= {line.split()[0] for line in output.splitlines()}
+    code, output, _ = program(capsys, "--help")
+    assert code == 0 and "refine.iterations=" in output and "texture_size=1024" in output
 
 
 # ---- initial textures made elsewhere ---------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def test_missing_compiler(checkout):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_failing_compiler(checkout):
     result = python(checkout, "-m", "renderer.build", CC="false")
     assert result.returncode == 2 and "compiler failed" in result.stderr.splitlines()[-1]
@@ -63,6 +64,7 @@ def test_missing_headers(monkeypatch, tmp_path, capsys):
     assert "Python.h is missing" in message and "apt install python3-dev" in message and message.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_source_that_is_not_cython(checkout):
     (checkout / "renderer" / "_short.pyx").write_text("def broken(:\n")
     result = python(checkout, "-m", "renderer.build")
@@ -90,6 +92,7 @@ def test_every_source_states_the_compiler_flags():
         assert "# distutils: extra_compile_args = -O3 -ffp-contract=off" in source.read_text().splitlines()[:3]
 
 
+@pytest.mark.slow
 def test_flags_of_the_header_reach_the_compiler(checkout):
     source = checkout / "renderer" / "_short.pyx"
     source.write_text("# distutils: extra_compile_args = -no-such-flag\ndef answer():\n    return 42\n")
@@ -97,6 +100,7 @@ def test_flags_of_the_header_reach_the_compiler(checkout):
     assert result.returncode == 2 and "no-such-flag" in result.stderr
 
 
+@pytest.mark.slow
 def test_builds_once_and_again_when_a_source_changes(checkout):
     first = python(checkout, "-m", "renderer.build")
     assert first.returncode == 0, first.stderr

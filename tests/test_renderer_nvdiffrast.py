@@ -78,6 +78,7 @@ def test_backends_agree_with_the_reference(backend, camera, near, far, size):
 
 
 @pytest.mark.parametrize("surface", [dome, sphere, bump])
+@pytest.mark.slow
 def test_backends_look_textures_up_alike(backend, surface):
     mesh = grid_mesh(surface, 14, 17)
     camera = Camera(61, 47, 70.0, 72.0, 30.0, 24.5)
@@ -269,6 +270,7 @@ def test_unknown_backend_is_refused():
         rasterize(grid_mesh(dome, 5, 4), WIDE, "gl")
 
 
+@pytest.mark.slow
 def test_nothing_imports_nvdiffrast_unasked():
     code = "import renderer.lookup, renderer.render, sys; sys.exit('nvdiffrast' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

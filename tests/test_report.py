@@ -97,6 +97,7 @@ def noise(height, width):
     return np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_the_page_stays_small_enough_to_mail(tmp_path):
     """Pictures that cannot be compressed, in a texture larger than is shown."""
     out = write_run(tmp_path / "run", {"ann": 40.0, "bob": 41.0})

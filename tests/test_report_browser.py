@@ -22,6 +22,8 @@ from renderer.mesh import Mesh, load_mesh
 from renderer.render import render
 from report.page import write_report
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = "astronaut", "grace_hopper"
 SETTINGS = [
     "texture_size=256", "render.maximum_size=256", "refine.iterations=4", "refine.rendering_iterations=20",

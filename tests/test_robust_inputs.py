@@ -25,10 +25,14 @@ from fuzz_inputs import fuzz
 from PIL import Image, ImageCms
 from synthetic_faces import albedo, head, photograph
 
+from pipeline.reconstruction import program as reconstruction
 from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.photos import sample_photos
 from pipeline.runs.run_folder import RESULTS, RunFolder, results_of
+from pipeline.settings.command_line import run_main
 from refine import main as refine_main
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKEST = [
@@ -461,15 +465,18 @@ def is_one_line(text, words):
     ],
     ids=str,
 )  # fmt: skip
-def test_wrong_use(tmp_path, arguments, words):
+def test_wrong_use(tmp_path, monkeypatch, capsys, arguments, words):
     os.mkfifo(tmp_path / "a_pipe.jpg")
     (tmp_path / "empty_folder").mkdir()
     (tmp_path / "deep.yaml").write_text("seed: " + "[" * 5000)
     (tmp_path / "date.yaml").write_text("seed: 2024-99-99")
     (tmp_path / "object.yaml").write_text("seed: !!python/object/apply:os.system ['touch pwned']")
     before = set(everything_below(tmp_path))
-    finished = program("-m", "pipeline.reconstruction", *arguments, "-o", "out", cwd=tmp_path, timeout=60)
-    assert finished.returncode == 2 and finished.stdout == "" and is_one_line(finished.stderr, words)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_main(lambda: reconstruction.main([*arguments, "-o", "out"]))
+    printed = capsys.readouterr()
+    assert ended.value.code == 2 and printed.out == "" and is_one_line(printed.err, words)
     assert set(everything_below(tmp_path)) == before and not (tmp_path / "out").exists()
 
 

@@ -365,6 +365,7 @@ def test_content_noise_is_one_channel_from_relu_3_3_on(vgg16):
     assert all(torch.equal(*pair) for pair in zip(noisy, vgg16.maps(image, torch.Generator().manual_seed(2)), strict=True))
 
 
+@pytest.mark.slow
 def test_content_noise_follows_the_seed(problem, vgg16):
     settings = PAPER.changed(transfers=1, iterations=1, scales=[1.0])
     single = Problem(*(getattr(problem, name).float() for name in ("content", "style", "seen")), problem.mask)

@@ -14,6 +14,8 @@ from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.reconstruction.photos import find_photos
 from renderer.visibility import texel_geometry
 
+pytestmark = pytest.mark.slow
+
 SIZE = 256
 SETTINGS = [
     f"texture_size={SIZE}", "render.maximum_size=512", "refine.iterations=6", "refine.rendering_iterations=30",
