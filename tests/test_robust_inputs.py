@@ -25,7 +25,7 @@ from fuzz_inputs import fuzz
 from PIL import Image, ImageCms
 from synthetic_faces import albedo, head, photograph
 
-from pipeline.reconstruction import program as stage
+from pipeline.reconstruction import program as first_stage
 from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.photos import sample_photos
 from pipeline.runs.run_folder import RESULTS, RunFolder, results_of
@@ -474,7 +474,7 @@ def test_wrong_use(tmp_path, monkeypatch, capsys, arguments, words):
     before = set(everything_below(tmp_path))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        run_main(lambda: stage.main([*arguments, "-o", "out"]))
+        run_main(lambda: first_stage.main([*arguments, "-o", "out"]))
     printed = capsys.readouterr()
     assert ended.value.code == 2 and printed.out == "" and is_one_line(printed.err, words)
     assert set(everything_below(tmp_path)) == before and not (tmp_path / "out").exists()
