@@ -14,7 +14,7 @@ root="$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
 arguments=() names_files=false
 for argument in "$@"; do
     if [[ "$argument" == --quick ]]; then
-        arguments+=(-m "not slow" -n 2 --dist loadfile --cov --cov-report=term:skip-covered)
+        arguments+=(-m "not slow" --cov --cov-report=term:skip-covered)
     elif [[ "$argument" != -* && -e "${argument%%::*}" ]]; then
         arguments+=("$(readlink -f "${argument%%::*}")${argument#"${argument%%::*}"}")
         names_files=true
@@ -22,7 +22,8 @@ for argument in "$@"; do
         arguments+=("$argument")
     fi
 done
-$names_files || arguments=("$root/tests" "${arguments[@]}")
+# Two processes: tests of one file share what they made, and run in one.
+$names_files || arguments=("$root/tests" -n 2 --dist loadfile "${arguments[@]}")
 
 source "$root/pipeline/runs/prepare.sh"
 prepare
