@@ -417,6 +417,22 @@ def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path, monkeypat
     assert not (tmp_path / "out").exists() and not (tmp_path / "torch").exists()
 
 
+@pytest.mark.slow
+def test_runs_where_mediapipe_and_tensorflow_are_not_installed(heads, tmp_path):
+    """From reconstruction folders made elsewhere, in another environment."""
+    script = (
+        "import sys\n"
+        "for name in ('mediapipe', 'tensorflow', 'keras', 'mtcnn', 'jax', 'dlib', 'h5py'):\n"
+        "    sys.modules[name] = None\n"  # importing it raises ImportError
+        "import refine\n"
+        "raise SystemExit(refine.main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", script, str(heads / "ann"), "-o", str(tmp_path / "out"), *QUICKEST]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert status_of(tmp_path / "out") == {"ann": "done"} and (tmp_path / "out" / "report.html").is_file()
+
+
 # ---- asking ----------------------------------------------------------------------------------------------------------
 
 

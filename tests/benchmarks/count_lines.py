@@ -15,11 +15,11 @@ LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, toke
 
 
 def docstring_lines(tree: ast.AST) -> set[int]:
-    """Numbers of the lines that docstrings take."""
+    """Numbers of the lines that docstrings take: of modules, classes and functions, and of attributes."""
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
-            found |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found |= set(range(node.lineno, node.end_lineno + 1))
     return found
 
 
@@ -32,7 +32,8 @@ def count(path: Path) -> tuple[int, int]:
         if token.type not in LAYOUT:
             lines |= set(range(token.start[0], token.end[0] + 1))
     docstrings = docstring_lines(tree)
-    statements = sum(isinstance(node, ast.stmt) for node in ast.walk(tree))
+    constant = lambda node: isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    statements = sum(isinstance(node, ast.stmt) and not constant(node) for node in ast.walk(tree))
     return len(lines - docstrings), statements
 
 
