@@ -1,4 +1,7 @@
-"""Makes the reports of finished runs from their files, and compares runs: `python -m report OUT...`."""
+"""Makes the reports of finished runs from their files, and compares runs: `python -m report OUT...`.
+
+Writes OUT/report.html for each run, comparison.png, and comparison.html for several runs.
+"""
 
 import argparse
 import sys
@@ -7,62 +10,33 @@ from pathlib import Path
 
 from pipeline.settings.command_line import ALL_DONE, Parser, run_main
 from report.collect import collect
-from report.figure import COLUMNS, DEFAULT_COLUMNS, DEFAULT_ROWS, DEFAULT_TILE, write_figure
+from report.figure import COLUMNS, DEFAULT_COLUMNS, write_figure
 from report.page import EMBEDDED_PHOTOS, write_report
 from report.side_by_side import write_side_by_side
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     """Writes the reports that the command line names; returns the exit code."""
     parser = Parser(
         prog="python -m report",
-        description=__doc__
-        + "\n\nWrites OUT/report.html for each run, comparison.png, and comparison.html for several runs.",
+        description=__doc__.strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "outs", nargs="+", metavar="OUT", type=Path, help="folder of a run; others are compared with the first"
-    )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        help="folder for comparison.png and comparison.html (default: OUT; for several runs the parent of the first)",
-    )
-    parser.add_argument(
-        "--columns",
-        metavar="A,B,...",
-        type=_columns,
-        default=DEFAULT_COLUMNS,
-        help=f"columns of comparison.png: {', '.join(COLUMNS)} (default: {','.join(DEFAULT_COLUMNS)})",
-    )
-    parser.add_argument(
-        "--photos",
-        metavar="A,B,...",
-        type=lambda text: text.split(","),
-        help="photos (rows) of comparison.png, by name",
-    )
-    parser.add_argument(
-        "--rows",
-        type=_number(1, 1000),
-        default=DEFAULT_ROWS,
-        help=f"maximum number of rows of comparison.png without --photos (default: {DEFAULT_ROWS})",
-    )
-    parser.add_argument(
-        "--tile",
-        type=_number(32, 2048),
-        default=DEFAULT_TILE,
-        help=f"size in pixels of the squares of comparison.png (default: {DEFAULT_TILE})",
-    )
-    parser.add_argument(
-        "--embed",
-        type=_number(0, 100_000),
-        default=EMBEDDED_PHOTOS,
-        help="number of photos with all pictures and the 3D view in report.html, at most 1 MB each "
-        f"(default: {EMBEDDED_PHOTOS})",
-    )
+    add = parser.add_argument
+    add("outs", nargs="+", metavar="OUT", type=Path, help="folder of a run; others are compared with the first")
+    add("-o", "--out", metavar="FOLDER", type=Path, help="folder for comparison.png and comparison.html "
+        "(default: OUT; for several runs the parent of the first)")  # fmt: skip
+    add("--columns", metavar="A,B,...", type=_columns, default=DEFAULT_COLUMNS,
+        help=f"columns of comparison.png: {', '.join(COLUMNS)} (default: {','.join(DEFAULT_COLUMNS)})")  # fmt: skip
+    add("--photos", metavar="A,B,...", type=lambda text: text.split(","),
+        help="photos (rows) of comparison.png, by name")  # fmt: skip
+    add("--rows", type=_number(1, 1000), default=12,
+        help="maximum number of rows of comparison.png without --photos (default: %(default)s)")  # fmt: skip
+    add("--tile", type=_number(32, 2048), default=256,
+        help="size in pixels of the squares of comparison.png (default: %(default)s)")  # fmt: skip
+    add("--embed", type=_number(0, 100_000), default=EMBEDDED_PHOTOS, help="number of photos with all pictures and the "
+        "3D view in report.html, at most 1 MB each (default: %(default)s)")  # fmt: skip
     given = parser.parse_args(argv)
     experiments = [collect(out) for out in given.outs]
     for out in given.outs:

@@ -58,21 +58,11 @@ def collect(out: str | Path) -> Experiment:
         entries = manifest["photos"].items()
         if not all(Path(name).name == name and isinstance(entry, dict) for name, entry in entries):
             raise ValueError("the name of a photo is not a folder name, or its entry is not an object")
+        photos = [_results(out / name, entry) for name, entry in entries]
     except FileNotFoundError:
         raise RunFolderError(f"{out} contains no run (no manifest.json): give an output folder of ./run.sh") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{out / 'manifest.json'} is not valid ({error}): rerun ./run.sh with -o {out}") from error
-    photos = [
-        PhotoResults(
-            name,
-            out / name,
-            str(entry.get("status", "")),
-            str(entry.get("message", "")),
-            float(entry.get("seconds") or 0),
-            _read_metrics(out / name / "metrics.json"),
-        )
-        for name, entry in entries
-    ]
     text = _read_text(out / "config.yaml")
     return Experiment(out, out.resolve().name, manifest, settings_of(text), text, photos)
 
@@ -94,13 +84,16 @@ def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _read_metrics(path: Path) -> dict:
+def _results(folder: Path, entry: Mapping) -> PhotoResults:
+    """A photo's results, with its entry in the manifest."""
     try:
         # NaN is not valid JSON: browsers could not parse the page's data.
-        metrics = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (OSError, ValueError):
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
+        metrics = json.loads(_read_text(folder / "metrics.json"), parse_constant=lambda _: None)
+    except ValueError:
+        metrics = {}
+    metrics = metrics if isinstance(metrics, dict) else {}
+    status, message, seconds = str(entry.get("status", "")), str(entry.get("message", "")), entry.get("seconds") or 0
+    return PhotoResults(folder.name, folder, status, message, float(seconds), metrics)
 
 
 def _read_text(path: Path) -> str:

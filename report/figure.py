@@ -27,46 +27,35 @@ COLUMNS = {
     "left": "turned left",
 }
 DEFAULT_COLUMNS = ("photo", "sampled", "initial", "texture", "rendering", "right", "left")
-DEFAULT_TILE, DEFAULT_ROWS = 256, 12
 GAP = 4
 MISSING = 235  # grey of missing tiles
 INK = (30, 30, 30)
 
 
 def write_figure(
-    experiments: Sequence[Experiment],
-    path: Path,
-    columns: Sequence[str] = DEFAULT_COLUMNS,
-    tile: int = DEFAULT_TILE,
-    photos: Sequence[str] | None = None,
-    rows: int = DEFAULT_ROWS,
-) -> int:
+    experiments: Sequence[Experiment], path: Path, columns: Sequence[str], tile: int, photos: Sequence[str] | None,
+    rows: int,
+) -> int:  # fmt: skip
     """Writes the figure. With several experiments every column except the photo appears once for each.
 
     columns: keys of COLUMNS. tile: px, side of each square. photos: names, in order; None: the first `rows` photos with
-    results. Returns the number of photos with results. Raises RunFolderError for photos without results.
+    results, of which there is one or more. Returns their number. Raises RunFolderError for names without results.
     """
     finished = [name for name in photo_names(experiments) if any(_of(experiment, name) for experiment in experiments)]
     unknown = [name for name in photos or [] if name not in finished]
     if unknown:
         raise RunFolderError(
-            f"there are no results of a photo named {unknown[0]}: choose from {', '.join(finished[:20]) or 'none'}"
+            f"there are no results of a photo named {unknown[0]}: choose from {', '.join(finished[:20])}"
         )
-    if not finished:
-        raise RunFolderError(f"{experiments[0].path} contains no photo with results: run ./run.sh first")
     names = photos or finished[:rows]
-    several = len(experiments) > 1
     # The photo is the same in all experiments, so it gets one column.
-    plan = [(column, None) for column in columns if column == "photo"]
-    plan += [(column, experiment) for column in columns if column != "photo" for experiment in experiments]
+    plan = [(column, experiments) for column in columns if column == "photo"]
+    plan += [(column, [experiment]) for column in columns if column != "photo" for experiment in experiments]
     labels = [
-        f"{experiment.name}: {COLUMNS[column]}" if several and experiment else COLUMNS[column]
-        for column, experiment in plan
+        COLUMNS[column] if column == "photo" or len(experiments) == 1 else f"{shown[0].name}: {COLUMNS[column]}"
+        for column, shown in plan
     ]
-    table = [
-        [_tile(column, [experiment] if experiment else experiments, name, tile) for column, experiment in plan]
-        for name in names
-    ]
+    table = [[_tile(column, shown, name, tile) for column, shown in plan] for name in names]
     write_image(path, _compose(table, labels, names, tile, "provenance" in columns))
     return len(finished)
 
@@ -78,10 +67,7 @@ def _of(experiment: Experiment, name: str) -> PhotoResults | None:
 
 def _tile(column: str, experiments: Sequence[Experiment], name: str, size: int) -> np.ndarray | None:
     """A photo's picture for a column, uint8 [size, size, 3], from the first experiment that has it, or None."""
-    for experiment in experiments:
-        photo = _of(experiment, name)
-        if photo is None:
-            continue
+    for photo in filter(None, (_of(experiment, name) for experiment in experiments)):
         try:
             return _fit(_picture(column, photo), size)
         except PhotoError:
@@ -110,13 +96,13 @@ def _fit(image: np.ndarray, size: int) -> np.ndarray:  # uint8 [H, W, 3] -> uint
 
 
 def _compose(
-    table: Sequence[Sequence[np.ndarray | None]],  # tiles, uint8 [tile, tile, 3], by row and column
-    labels: Sequence[str],
-    names: Sequence[str],
-    tile: int,
+    table: Sequence[Sequence[np.ndarray | None]], labels: Sequence[str], names: Sequence[str], tile: int,
     with_legend: bool,
-) -> np.ndarray:  # uint8 [H, W, 3]
-    """The tiles with labels above the columns, photo names beside the rows and, if wanted, the provenance legend."""
+) -> np.ndarray:  # uint8 [H, W, 3]  # fmt: skip
+    """The tiles with labels above the columns, photo names beside the rows and, if wanted, the provenance legend.
+
+    table: tiles, uint8 [tile, tile, 3], by row and column; None where one is missing.
+    """
     letters = max(round(tile / 14), 10)
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", letters)
     margin = 2 * letters
@@ -130,9 +116,8 @@ def _compose(
         canvas.paste(_text(name, font, tile, margin).rotate(90, expand=True), (0, top))
         for column, image in enumerate(table[row]):
             left = margin + column * (tile + GAP)
-            if image is None:
-                image = np.full((tile, tile, 3), MISSING, np.uint8)
-            canvas.paste(Image.fromarray(image), (left, top))
+            picture = (MISSING,) * 3 if image is None else Image.fromarray(image)
+            canvas.paste(picture, (left, top, left + tile, top + tile))
     if with_legend:
         draw, left, middle = ImageDraw.Draw(canvas), margin, height - margin / 2
         for name, (colour, _) in LEGEND.items():

@@ -43,10 +43,8 @@ def write_report(out: str | Path, embedded: int = EMBEDDED_PHOTOS) -> Path:
     Raises RunFolderError. Parts of a photo that cannot be read are omitted with a warning.
     """
     experiment = collect(out)
-    scripts = _data_blocks(experiment, embedded)
-    page = document(f"{experiment.name} - FaceRefiner", scripts, SCRIPTS)
     path = experiment.path / "report.html"
-    write_text(path, page)
+    write_text(path, document(f"{experiment.name} - FaceRefiner", _data_blocks(experiment, embedded), SCRIPTS))
     return path
 
 
@@ -72,29 +70,24 @@ def document(title: str, data: Mapping[str, Any], scripts: Sequence[str], body: 
         '<noscript><p class="notice">Please enable JavaScript to see this report. '
         "All scripts are part of this file; it loads nothing.</p></noscript>"
     )
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{html.escape(title)}</title>",
-            '<link rel="icon" href="data:,">',
-            f"<style>{style}</style>",
-            "</head>",
-            "<body>",
-            body,
-            needs_script if code else "",
-            *blocks,
-            *(f"<script>{text}</script>" for text in code),
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    scripts = [f"<script>{text}</script>" for text in code]
+    content = "\n".join([body, needs_script if code else "", *blocks, *scripts])
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{html.escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+{content}
+</body>
+</html>
+"""
 
 
 def address(*parts: str) -> str:
@@ -117,9 +110,8 @@ def _json(value: object) -> str:
 
 def _data_blocks(experiment: Experiment, embedded: int) -> dict[str, Any]:
     """{element id: data}: the run, the data of each photo, and the mesh layouts, which photos share."""
-    photos, details, layouts = [], {}, {}
+    details, layouts = {}, {}
     for number, photo in enumerate(experiment.photos):
-        entry = _card(photo, len(photos) < PICTURED_PHOTOS)
         if photo.metrics:
             detail = _texts(photo, experiment)
             if len(details) < embedded:
@@ -129,7 +121,6 @@ def _data_blocks(experiment: Experiment, embedded: int) -> dict[str, Any]:
                 except (PhotoError, MeshError, OSError) as error:
                     warnings.warn(f"report: {photo.name} is shown without pictures: {error}", stacklevel=2)
             details[f"photo-{number}"] = detail
-        photos.append(entry)
     manifest = experiment.manifest
     run = {key: manifest.get(key) for key in ("config", "seed", "command", "started", "device", "features", "renderer")}
     run |= {
@@ -141,7 +132,7 @@ def _data_blocks(experiment: Experiment, embedded: int) -> dict[str, Any]:
         "legend": {name: {"colour": list(colour), "text": text} for name, (colour, text) in LEGEND.items()},
         "embedded": embedded,
         "made": time.strftime("%Y-%m-%d %H:%M"),
-        "photos": photos,
+        "photos": [_card(photo, number < PICTURED_PHOTOS) for number, photo in enumerate(experiment.photos)],
     }
     return {"run": run, **details, **{f"layout-{number}": layout for number, layout in layouts.values()}}
 

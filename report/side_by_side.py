@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.reconstruction.images import PhotoError
-from pipeline.runs.files import RunFolderError, write_text
+from pipeline.runs.files import write_text
 from report import pictures
 from report.collect import Experiment, PhotoResults
 from report.page import address, document
@@ -32,22 +32,15 @@ PAGE_BYTES, PHOTO_BYTES = 1_200_000, 900_000  # limits for the page and for one 
 
 def write_side_by_side(experiments: Sequence[Experiment], path: Path) -> None:
     """Writes the page. experiments: at least two; the others are compared with the first. Raises RunFolderError."""
-    if len(experiments) < 2:
-        raise RunFolderError("a comparison needs at least two experiments: python -m report OUT OUT")
     names = photo_names(experiments)
-    body = "\n".join(
-        [
-            '<header class="top"><div><p class="brand">FaceRefiner</p><h1>'
-            + escape(" / ".join(experiment.name for experiment in experiments))
-            + f'</h1></div><p class="quiet">{len(names)} photos; '
-            + f"differences are relative to {escape(experiments[0].name)}</p></header>",
-            "<main>",
-            _summary(experiments, names),
-            _settings(experiments),
-            _photos(experiments, names, path.parent),
-            "</main>",
-        ]
-    )
+    body = f"""<header class="top"><div><p class="brand">FaceRefiner</p>\
+<h1>{escape(" / ".join(experiment.name for experiment in experiments))}</h1></div>\
+<p class="quiet">{len(names)} photos; differences are relative to {escape(experiments[0].name)}</p></header>
+<main>
+{_summary(experiments, names)}
+{_settings(experiments)}
+{_photos(experiments, names, path.parent)}
+</main>"""
     write_text(path, document("Comparison - FaceRefiner", {}, [], body))
 
 
@@ -64,10 +57,8 @@ def _summary(experiments: Sequence[Experiment], names: Sequence[str]) -> str:
         common = [name for name in names if all(key in known.get(name, {}) for known in figures)]
         if common:
             means = [float(np.mean([known[name][key] for name in common])) for known in figures]
-            cells = "".join(
-                f"<td>{_score(mean, means[0] if number else None, digits, sign)}</td>"
-                for number, mean in enumerate(means)
-            )
+            scores = [_score(mean, means[0] if number else None, digits, sign) for number, mean in enumerate(means)]
+            cells = "".join(f"<td>{score}</td>" for score in scores)
             rows.append(f'<tr><th scope="row">{label}</th>{cells}<td class="quiet">{len(common)} photos</td></tr>')
     done = "".join(
         f"<td>{sum(photo.status != 'failed' for photo in experiment.photos)} of {len(experiment.photos)}</td>"
@@ -90,11 +81,9 @@ def _settings(experiments: Sequence[Experiment]) -> str:
         + "</tr>"
         for key in different
     )
-    content = (
-        f"<table><thead><tr><th></th>{_headings(experiments)}</tr></thead><tbody>{rows}</tbody></table>"
-        if rows
-        else '<p class="quiet">All settings are the same.</p>'
-    )
+    content = '<p class="quiet">All settings are the same.</p>'
+    if rows:
+        content = f"<table><thead><tr><th></th>{_headings(experiments)}</tr></thead><tbody>{rows}</tbody></table>"
     return (
         '<section class="panel"><h2>Settings that differ</h2>'
         f'<div class="scroll" tabindex="0">{content}</div></section>'
@@ -119,15 +108,12 @@ def _photos(experiments: Sequence[Experiment], names: Sequence[str], folder: Pat
         has_room = used + size <= PAGE_BYTES + PHOTO_BYTES * 24 and size <= PHOTO_BYTES
         used, pictured = used + size * has_room, pictured + has_room
         cells = [
-            _cell(experiment, known.get(name), strip if has_room else None, reference if number else None, folder)
+            _cell(experiment, known.get(name), strip if has_room else None, reference if number else {}, folder)
             for number, (experiment, known, strip) in enumerate(zip(experiments, found, strips, strict=True))
         ]
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    note = ""
-    if pictured < len(names):
-        note = (
-            f'<p class="notice">To limit its size, this page shows pictures of {pictured} of {len(names)} photos.</p>'
-        )
+    note = f'<p class="notice">To limit its size, this page shows pictures of {pictured} of {len(names)} photos.</p>'
+    note = note if pictured < len(names) else ""
     return (
         f'<section class="panel"><h2>Photos</h2>{note}<p class="quiet">Rendering over the photo, texture, head turned '
         'by 45 degrees to its right and left.</p><div class="scroll" tabindex="0"><table class="side-by-side">'
@@ -141,27 +127,22 @@ def _headings(experiments: Sequence[Experiment]) -> str:
 
 
 def _cell(
-    experiment: Experiment,
-    photo: PhotoResults | None,
-    strip: str | None,  # pictures, data URL
-    reference: dict[str, float] | None,  # scores of the first experiment; None for its own cell
-    folder: Path,  # of the page
+    experiment: Experiment, photo: PhotoResults | None, strip: str | None, reference: dict[str, float], folder: Path
 ) -> str:
+    """strip: pictures, data URL. reference: the first experiment's scores, {} for its own. folder: of the page."""
     if photo is None:
         return '<td class="quiet">not in this run</td>'
     parts = []
     if strip:
         words = escape(f"{photo.name} in {experiment.name}: rendering, texture, head turned to both sides", quote=True)
-        relative = escape(os.path.relpath(experiment.path, folder))
-        link = escape("/".join([address(*relative.split("/")), "report.html"]), quote=True)
-        parts.append(
-            f'<a href="{link}"><img src="{strip}" alt="{words}" width="{TILE * len(SHOWN)}" height="{TILE}"></a>'
-        )
+        link = address(*Path(os.path.relpath(experiment.path, folder), "report.html").parts)
+        image = f'<img src="{strip}" alt="{words}" width="{TILE * len(SHOWN)}" height="{TILE}">'
+        parts.append(f'<a href="{link}">{image}</a>')
     if photo.message:
         parts.append(f'<p class="message">{escape(photo.message)}</p>')
-    figures, known = photo.figures(), reference or {}
+    figures = photo.figures()
     scores = [
-        f"<div><dt>{label}</dt><dd>{_score(figures[key], known.get(key), digits, sign)}</dd></div>"
+        f"<div><dt>{label}</dt><dd>{_score(figures[key], reference.get(key), digits, sign)}</dd></div>"
         for key, label, digits, sign in SCORES
         if key in figures
     ]

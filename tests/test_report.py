@@ -193,6 +193,7 @@ def test_a_run_without_results_and_odd_bytes_in_names(tmp_path, capsys):
         ("{", "is not valid"),
         ('{"photos": []}', "is not valid"),
         ('{"photos": {"../ann": {}}}', "not a folder name"),
+        ('{"photos": {"ann": {"seconds": "some"}}}', "is not valid"),
     ],
 )
 def test_what_is_no_run_is_said_in_one_line(tmp_path, content, words):
@@ -238,6 +239,17 @@ def test_the_same_photo_in_each_row_with_differences(two_runs, tmp_path, capsys)
     # Means over what both have; settings that differ.
     assert re.search(r'PSNR, dB</th><td><b>40.00</b></td><td><b>41.50</b> .*?1 photos', page)
     assert re.search(r'completion.method</th><td>smooth</td><td>symmetric</td>', page) and "seed</th>" not in page
+
+
+def test_links_to_runs_with_odd_names(tmp_path):
+    """The address of "a & b's" is quoted once, and leads to its report."""
+    outs = [write_run(tmp_path / name, {"ann": 40.0}) for name in ("a & b's", "c")]
+    assert main([*map(str, outs), "-o", str(tmp_path / "a & b's")]) == 0
+    page = (tmp_path / "a & b's" / "comparison.html").read_text()
+    assert re.findall('<a href="([^"]*)"', page) == ["report.html", "../c/report.html"]
+    assert main([*map(str, outs), "-o", str(tmp_path / "both")]) == 0
+    page = (tmp_path / "both" / "comparison.html").read_text()
+    assert re.findall('<a href="([^"]*)"', page)[0] == "../a%20%26%20b%27s/report.html"
 
 
 def test_the_figure_shows_the_chosen_columns(two_runs, tmp_path):
