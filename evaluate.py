@@ -45,9 +45,8 @@ def main(argv: list[str]) -> int:
     features = {m.name: features_of(m.config).kind for m in methods if m.kind in ("refine", "published")}
     if arguments.dry_run:
         for subject in inputs.find_and_reconstruct(arguments):
-            print(
-                f"{subject.name}: the photo, and pictures at {', '.join(f'{yaw:+g}' for yaw in arguments.yaws)} degrees"
-            )
+            yaws = ", ".join(f"{yaw:+g}" for yaw in arguments.yaws)
+            print(f"{subject.name}: the photo, and pictures at {yaws} degrees")
         print(f"methods: {', '.join(names)}; into {arguments.out}")
         return ALL_DONE
 
@@ -58,8 +57,7 @@ def main(argv: list[str]) -> int:
         with Progress("evaluate", len(views), "view") as progress:
             head = f"evaluate: {len(subjects)} faces, {len(views)} views, methods {', '.join(names)}"
             progress.show(head, *lines, *left_out)
-            first = next(iter(arguments.configs.values()))
-            failures += batch.run_views(views, arguments.jobs, first, progress) if views else 0
+            failures += batch.run_views(views, arguments.jobs, arguments.first, progress) if views else 0
         about = {
             "command": shlex.join(["evaluate.py", *argv]),
             "date": time.strftime("%Y-%m-%d"),

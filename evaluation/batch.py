@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from evaluation import identity, perceptual
-from evaluation.methods import DEFECT_PREFIX, Method, baseline_methods, defect_methods, features_of
-from evaluation.options import EvaluationArguments
+from evaluation.methods import Method, baseline_methods, defect_methods, features_of
+from evaluation.options import DEFECT_PREFIX, EvaluationArguments
 from evaluation.views import Scoring, View, run_view, suits_reprojection
 from external.errors import UserError
 from pipeline.reconstruction.photos import Subject
@@ -20,7 +20,7 @@ def make_methods(arguments: EvaluationArguments) -> list[Method]:
     """All methods, baselines first. Raises RunError for what a config asks for and is not there."""
     for config in arguments.configs.values():
         features_of(config)
-    first = next(iter(arguments.configs.values()))
+    first = arguments.first
     methods = baseline_methods(arguments.baselines, first)
     methods += [Method(name, "refine", config) for name, config in arguments.configs.items()]
     methods += [Method(name, "textures", first, str(folder)) for name, folder in arguments.textures.items()]
@@ -29,7 +29,6 @@ def make_methods(arguments: EvaluationArguments) -> list[Method]:
 
 def make_scoring(arguments: EvaluationArguments) -> Scoring:
     """What all views share. Raises ConfigError for weights that cannot be read."""
-    first = next(iter(arguments.configs.values()))
     lpips = str(perceptual.backbone_path(arguments.lpips)) if arguments.lpips else ""
     try:
         if lpips:
@@ -38,9 +37,8 @@ def make_scoring(arguments: EvaluationArguments) -> Scoring:
             identity.arcface_network(arguments.arcface)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    return Scoring(
-        arguments.out.resolve(), arguments.size, first.seed, first.limits, arguments.truth, arguments.arcface, lpips
-    )
+    out, first = arguments.out.resolve(), arguments.first
+    return Scoring(out, arguments.size, first.seed, first.limits, arguments.truth, arguments.arcface, lpips)
 
 
 def make_views(
@@ -63,9 +61,8 @@ def make_views(
         if suitable:
             views += [view(yaw=angle, methods=list(methods)) for angle in yaws]
         elif yaws:
-            lines.append(
-                f"{subject.name}: turned by {yaw:.0f} degrees, too far for the reprojection benchmark: own view only"
-            )
+            why = f"turned by {yaw:.0f} degrees, too far for the reprojection benchmark: own view only"
+            lines.append(f"{subject.name}: {why}")
     return views, lines, failures
 
 

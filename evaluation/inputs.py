@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from evaluation.layout import RECONSTRUCTION_CONFIG, RECONSTRUCTIONS
 from evaluation.options import EvaluationArguments
 from pipeline.reconstruction.images import PhotoError
@@ -30,12 +28,10 @@ def find_and_reconstruct(arguments: EvaluationArguments) -> list[Subject]:
     needs_photos = bool(photos) or not inputs
     if photos:
         find_photos(photos)  # reports a wrong path before a process is started
-    _require_agreement(
-        arguments.configs, ("limits", "assets", "detect", "reconstruct") if needs_photos else ("limits",)
-    )
-    config = next(iter(arguments.configs.values()))
+    shared = ("limits", "assets", "detect", "reconstruct") if needs_photos else ("limits",)
+    _require_agreement(arguments.configs, shared)
     if needs_photos and not arguments.dry_run:
-        _reconstruct(photos, arguments.out, config)
+        _reconstruct(photos, arguments.out, arguments.first)
     return resolve_inputs(inputs, arguments.out / RECONSTRUCTIONS)
 
 
@@ -65,11 +61,9 @@ def _require_agreement(configs: Mapping[str, Config], keys: Sequence[str]) -> No
 
 def _settings(config: Config, keys: Sequence[str]) -> dict[str, object]:
     """{dotted key: value} of these settings and groups."""
-    tree = yaml.safe_load(to_yaml(config))
-    found = {key: tree[key] for key in keys if not isinstance(tree[key], dict)}
-    found |= {
-        f"{key}.{name}": value for key in keys if isinstance(tree[key], dict) for name, value in tree[key].items()
-    }
+    found = {}
+    for key, value in config.model_dump(include=set(keys)).items():
+        found |= {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
     if config.reconstruct.model_colours:
         found["texture_size"] = config.texture_size  # the face model's colours are drawn at this size
     return found
@@ -80,8 +74,6 @@ def _expanded(given: str) -> list[str]:
     path = Path(given)
     if path.is_dir() and not is_reconstruction(path):
         found = sorted(place for place in path.glob("*/reconstruction") if is_reconstruction(place))
-        if found:
-            return [str(place) for place in found]
-        if is_reconstruction(path / "reconstruction"):
-            return [str(path / "reconstruction")]
+        found = found or [place for place in [path / "reconstruction"] if is_reconstruction(place)]
+        return [str(place) for place in found] or [given]
     return [given]

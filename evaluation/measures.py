@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.segmentation import find_boundaries
 
 from evaluation.reprojection import Regions
 from pipeline.texture.scores import rendering_scores
@@ -33,7 +34,7 @@ class Measure:
     digits: int
 
 
-MEASURES = {
+OF_UNSEEN = {
     "unseen_psnr": Measure("PSNR (dB)", "higher", 2),
     "unseen_ssim": Measure("SSIM", "higher", 4),
     "unseen_ciede2000": Measure("CIEDE2000", "lower", 3),
@@ -46,26 +47,25 @@ MEASURES = {
     "patch_distance_4": Measure("patch distance, coarse", "lower", 3),
     "seam": Measure("seam (CIELAB)", "lower", 3),
     "unseen_lpips": Measure("LPIPS", "lower", 4),
-    "seen_psnr": Measure("seen PSNR (dB)", "higher", 2),
-    "frontal_psnr": Measure("frontal PSNR (dB)", "higher", 2),
-    "frontal_ssim": Measure("frontal SSIM", "higher", 4),
-    "frontal_identity": Measure("frontal identity distance (dlib)", "lower", 4),
-    "frontal_arcface": Measure("frontal identity similarity (ArcFace)", "higher", 4),
-    "frontal_lpips": Measure("frontal LPIPS", "lower", 4),
-    "opposite_psnr": Measure("opposite side PSNR (dB)", "higher", 2),
-    "opposite_ssim": Measure("opposite side SSIM", "higher", 4),
-    "opposite_identity": Measure("opposite side identity distance (dlib)", "lower", 4),
-    "opposite_arcface": Measure("opposite side identity similarity (ArcFace)", "higher", 4),
-    "opposite_lpips": Measure("opposite side LPIPS", "lower", 4),
-    "photo_psnr": Measure("PSNR (dB)", "higher", 2),
-    "photo_ssim": Measure("SSIM", "higher", 4),
-    "photo_identity": Measure("identity distance (dlib)", "lower", 4),
-    "photo_arcface": Measure("identity similarity (ArcFace)", "higher", 4),
-    "photo_lpips": Measure("LPIPS", "lower", 4),
-    "uv_psnr": Measure("UV PSNR (dB)", "higher", 2),
-    "uv_ssim": Measure("UV SSIM", "higher", 4),
-    "seconds": Measure("seconds", "lower", 1),
 }
+
+
+def _of_picture(name: str, title: str = "") -> dict[str, Measure]:
+    """Measures of a rendering. name, title: what they and their titles begin with."""
+    return {
+        f"{name}_psnr": Measure(f"{title}PSNR (dB)", "higher", 2),
+        f"{name}_ssim": Measure(f"{title}SSIM", "higher", 4),
+        f"{name}_identity": Measure(f"{title}identity distance (dlib)", "lower", 4),
+        f"{name}_arcface": Measure(f"{title}identity similarity (ArcFace)", "higher", 4),
+        f"{name}_lpips": Measure(f"{title}LPIPS", "lower", 4),
+    }
+
+
+OF_OTHER_SIDES = {"seen_psnr": Measure("seen PSNR (dB)", "higher", 2)}
+OF_OTHER_SIDES |= _of_picture("frontal", "frontal ") | _of_picture("opposite", "opposite side ")
+OF_UV = {"uv_psnr": Measure("UV PSNR (dB)", "higher", 2), "uv_ssim": Measure("UV SSIM", "higher", 4)}
+OF_PHOTO = _of_picture("photo") | OF_UV
+MEASURES = OF_UNSEEN | OF_OTHER_SIDES | OF_PHOTO | {"seconds": Measure("seconds", "lower", 1)}
 
 
 def texture_scores(texture: np.ndarray, truth: np.ndarray, regions: Regions, seed: int) -> dict[str, float]:
@@ -75,23 +75,20 @@ def texture_scores(texture: np.ndarray, truth: np.ndarray, regions: Regions, see
     scores = {"seam": seam(texture, truth, regions.visibility, regions.known, unit)}
     if regions.seen.any():
         scores["seen_psnr"] = psnr(texture, truth, regions.seen)
-    if not regions.unseen.any():
-        return {name: value for name, value in scores.items() if value is not None}
-    # What lies beside the unseen texels must not count: there the truth stands in both.
-    composed = np.where(regions.unseen[..., None], texture, truth)
-    agreement = image_scores(composed, truth, regions.unseen)
-    ratio = high_frequency_ratio(composed, truth, regions.unseen, unit)
-    distances = patch_distances(composed, truth, regions.unseen, seed)
-    scores |= {
-        "unseen_psnr": agreement["psnr"],
-        "unseen_ssim": agreement["ssim"],
-        "unseen_ciede2000": ciede2000(texture, truth, regions.unseen),
-        "tint": tint(texture, truth, regions.unseen),
-        "high_frequency_ratio": ratio,
-        "high_frequency_error": abs(float(np.log2(max(ratio, 1e-6)))),
-        **{f"patch_distance_{2**level}": distance for level, distance in enumerate(distances)},
-        "patch_distance": None if None in distances else float(np.mean(distances)),
-    }
+    if regions.unseen.any():
+        # What lies beside the unseen texels must not count: there the truth stands in both.
+        composed = np.where(regions.unseen[..., None], texture, truth)
+        ratio = high_frequency_ratio(composed, truth, regions.unseen, unit)
+        distances = patch_distances(composed, truth, regions.unseen, seed)
+        scores |= {f"unseen_{name}": value for name, value in image_scores(composed, truth, regions.unseen).items()}
+        scores |= {
+            "unseen_ciede2000": ciede2000(texture, truth, regions.unseen),
+            "tint": tint(texture, truth, regions.unseen),
+            "high_frequency_ratio": ratio,
+            "high_frequency_error": abs(float(np.log2(max(ratio, 1e-6)))),
+            **{f"patch_distance_{2**level}": distance for level, distance in enumerate(distances)},
+            "patch_distance": None if None in distances else float(np.mean(distances)),
+        }
     return {name: value for name, value in scores.items() if value is not None}
 
 
@@ -106,10 +103,8 @@ def image_scores(image: np.ndarray, truth: np.ndarray, region: np.ndarray) -> di
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     # Beyond the windows' reach nothing matters; SSIM is slow on large images.
     part = slice(max(rows[0] - 8, 0), rows[-1] + 9), slice(max(columns[0] - 8, 0), columns[-1] + 9)
-    return {
-        "psnr": psnr(image, truth, region),
-        "ssim": rendering_scores(image[part], truth[part], region[part])["ssim"],
-    }
+    ssim = rendering_scores(image[part], truth[part], region[part])["ssim"]
+    return {"psnr": psnr(image, truth, region), "ssim": ssim}
 
 
 def ciede2000(image: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
@@ -147,9 +142,8 @@ def patch_distances(image: np.ndarray, truth: np.ndarray, region: np.ndarray, se
     """
     generator = np.random.default_rng(seed)
     found = []
-    for level, (bands, places) in enumerate(
-        zip(zip(_bands(image), _bands(truth), strict=True), _places(region), strict=True)
-    ):
+    levels = zip(_bands(image), _bands(truth), _places(region), strict=True)
+    for level, (*bands, places) in enumerate(levels):
         rows, columns = np.nonzero(places)
         directions = generator.normal(size=(PATCH * PATCH * 3, DIRECTIONS))
         directions /= np.linalg.norm(directions, axis=0)
@@ -177,7 +171,7 @@ def seam(
     for level in CONTOURS:
         inside, outside = ((side & known).astype(np.float32) for side in (visibility > level, visibility <= level))
         weights = [cv2.GaussianBlur(side, (0, 0), sigma) for side in (inside, outside)]
-        edge = _touching(visibility > level) & known & (weights[0] > 0.1) & (weights[1] > 0.1)
+        edge = find_boundaries(visibility > level) & known & (weights[0] > 0.1) & (weights[1] > 0.1)
         if not edge.any():
             continue
         step = []
@@ -189,13 +183,6 @@ def seam(
             step.append(means[0] - means[1])
         steps.append(np.linalg.norm(step[0] - step[1], axis=1).mean())
     return float(np.mean(steps)) if steps else None
-
-
-def _touching(area: np.ndarray) -> np.ndarray:
-    """Pixels [H, W] bool with a 4-neighbour on the other side of the area's border."""
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    as_bytes = area.astype(np.uint8)
-    return cv2.dilate(as_bytes, cross) != cv2.erode(as_bytes, cross)
 
 
 def _bands(image: np.ndarray) -> list[np.ndarray]:

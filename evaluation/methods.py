@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from evaluation.defects import DEFECTS
+from evaluation.options import DEFECT_PREFIX
 from evaluation.prepared import Prepared
 from evaluation.published import published_config, published_texture
 from evaluation.reprojection import at_size
@@ -16,7 +17,6 @@ from external.assets import Obtained, require
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import IMAGE_ENDINGS, as_bytes, as_float
 from pipeline.runs.backends import Features, choose_device, choose_features, schedule
-from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN
 from pipeline.texture.refined import refine
@@ -25,8 +25,6 @@ from pipeline.texture.tasks import ContentError, ContentImages
 from renderer.dilate import dilate
 
 VERSION = "3"  # of what the methods of this file make; raised when the same input gives other textures
-BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
-DEFECT_PREFIX = "defect_"
 
 
 @dataclass(frozen=True)
@@ -44,18 +42,12 @@ class Method:
 
 def baseline_methods(names: Sequence[str], config: Config) -> list[Method]:
     """Methods of these baselines, with the config's settings of unwrapping and completion, but for the fit: they are
-    made from the sampled texture as it is.
-
-    Raises ConfigError for an unknown name.
-    """
-    unknown = [name for name in names if name not in BASELINES]
-    if unknown:
-        raise ConfigError(f"there is no baseline {unknown[0]}: allowed are {', '.join(BASELINES)}")
+    made from the sampled texture as it is."""
     config = _unfitted(config)
-    configs = {"completion_rendering": _with_features("none", config), "published": config}
-    if "published" in names and features_of(config).kind == "none":
-        configs["published"] = _with_features("patches", config)  # without features there is nothing to transfer by
-    configs["published"] = published_config(configs["published"])
+    configs = {"completion_rendering": _with_features("none", config)}
+    if "published" in names:  # without features there is nothing to transfer by
+        without = features_of(config).kind == "none"
+        configs["published"] = published_config(_with_features("patches", config) if without else config)
     return [Method(name, name, configs.get(name, config)) for name in names]
 
 
@@ -97,14 +89,18 @@ def _obtained(config: Config) -> Obtained:
     return require(config.refinement_needs, config.assets, *given, may_fetch=False)
 
 
-def finished_texture(folder: str | Path, name: str) -> Path:
+def image_named(folder: str, name: str) -> Path | None:
+    """The image of this file stem in a folder, or None."""
+    found = (path for path in Path(folder).iterdir() if path.stem == name and path.suffix.lower() in IMAGE_ENDINGS)
+    return min(found, default=None)
+
+
+def finished_texture(folder: str, name: str) -> Path:
     """The path of the image of this name in a folder. Raises ContentError where there is none."""
-    found = sorted(
-        path for path in Path(folder).iterdir() if path.stem == name and path.suffix.lower() in IMAGE_ENDINGS
-    )
-    if not found:
+    found = image_named(folder, name)
+    if found is None:
         raise ContentError(f"{folder} has no texture named {name}")
-    return found[0]
+    return found
 
 
 def make_texture(method: Method, reconstruction: Reconstruction, prepared: Prepared, size: int) -> np.ndarray:
@@ -112,24 +108,21 @@ def make_texture(method: Method, reconstruction: Reconstruction, prepared: Prepa
 
     prepared: by `prepare` with the method's config. Raises DivergedError.
     """
+    config, sampled, initial, comparison = method.config, prepared.sampled, prepared.initial, prepared.comparison
     if method.kind in FILL:
-        texture = FILL[method.kind](prepared.sampled)
+        texture = FILL[method.kind](sampled)
     elif method.kind == "completion":
-        texture = prepared.initial.texture
+        texture = initial.texture
     elif method.kind.startswith(DEFECT_PREFIX):
         spoil = DEFECTS[method.kind.removeprefix(DEFECT_PREFIX)]
-        sampled = prepared.sampled
-        texture = spoil(prepared.initial.texture, np.where(sampled.mask, 1 - sampled.visibility, 0), method.config.seed)
+        texture = spoil(initial.texture, np.where(sampled.mask, 1 - sampled.visibility, 0), config.seed)
+    elif method.kind == "published":
+        extractor = features_of(config).extractor
+        texture = published_texture(reconstruction, sampled, initial, config, extractor, comparison.device)
     else:
-        config, sampled, initial = method.config, prepared.sampled, prepared.initial
         features = features_of(config)
-        extractor = features.extractor
-        if method.kind == "published":
-            device = prepared.comparison.device
-            texture = published_texture(reconstruction, sampled, initial, config, extractor, device)
-        else:
-            settings = schedule(config, features.kind, has_content="given" in initial.provenance)
-            texture = refine(initial, sampled, prepared.comparison, extractor, settings, config.seed).texture
+        settings = schedule(config, features.kind, has_content="given" in initial.provenance)
+        texture = refine(initial, sampled, comparison, features.extractor, settings, config.seed).texture
     return as_float(as_bytes(at_size(texture, size)))
 
 

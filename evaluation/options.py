@@ -16,8 +16,9 @@ from pipeline.settings.schema import Config
 
 DEFAULT_SIZE, QUICK_SIZE = 512, 256
 DEFAULT_YAWS, QUICK_YAWS = (-65.0, -45.0, 45.0, 65.0), (-45.0, 65.0)
-DEFAULT_BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
-QUICK_BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering")
+BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
+DEFAULT_BASELINE = "completion_rendering"  # that differences are taken to
+DEFECT_PREFIX = "defect_"  # of methods that plant one
 LARGEST_YAW = 90.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _TAKEN = ("truth", "known", "picture")
@@ -48,6 +49,11 @@ class EvaluationArguments:
     lpips: str  # file of weights or its folder, or ""
     dry_run: bool
 
+    @property
+    def first(self) -> Config:
+        """The config that decides on what all methods share."""
+        return next(iter(self.configs.values()))
+
 
 def parse(argv: Sequence[str]) -> EvaluationArguments:
     """EvaluationArguments from a command line. Leaves for --help and wrong use (exit code 2). Raises ConfigError."""
@@ -68,27 +74,17 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     add("--textures", metavar="NAME=DIR", action="append", default=[],
         help="finished textures: DIR/<photo>_yaw+45.png for OUT/views/<photo>/yaw+45/picture, <photo>.png")  # fmt: skip
     add("--truth", metavar="DIR", default="", help="complete UV textures, matched with the photos by file stem")
-    add("--baselines", metavar="NAME,...", help=f"of {', '.join(DEFAULT_BASELINES)}; none with ''")
-    add(
-        "--baseline",
-        metavar="NAME",
-        default="completion_rendering",
-        help="what differences are taken to (default: %(default)s)",
-    )
+    add("--baselines", metavar="NAME,...", help=f"of {', '.join(BASELINES)}; none with ''")
+    add("--baseline", metavar="NAME", help=f"what differences are taken to (default: {DEFAULT_BASELINE})")
     add("--yaws", metavar="DEGREES,...", help="of the pictures; --yaws=-65,-45,45,65 is the default; none with --yaws=")
     add("--size", type=int, metavar="TEXELS", help=f"of truth, textures and pictures (default: {DEFAULT_SIZE})")
-    add(
-        "--own-size", action="store_true", help="configs keep their own texture_size; results are resampled for scoring"
-    )
+    add("--own-size", action="store_true",
+        help="configs keep their own texture_size; results are resampled for scoring")  # fmt: skip
     add("--quick", action="store_true", help=f"size {QUICK_SIZE}, two yaws, without the published choices")
     add("--defects", action="store_true", help="also plant defects; exit code 1 where no measure sees one")
     add("--arcface", metavar="FILE", default="", help="ArcFace weights (backbone.pth) for a second identity score")
-    add(
-        "--lpips",
-        metavar="FILE",
-        default="",
-        help="AlexNet's weights, alexnet-owt-7be5be79.pth, or their folder, for LPIPS",
-    )
+    add("--lpips", metavar="FILE", default="",
+        help="AlexNet's weights, alexnet-owt-7be5be79.pth, or their folder, for LPIPS")  # fmt: skip
     add("--jobs", type=int, metavar="N", help="processes at once (default: jobs=N, else one for each processor)")
     add("--dry-run", action="store_true", help="print what would be done, and stop")
     given = parser.parse_intermixed_args(argv)
@@ -100,19 +96,18 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     configs = _configs(given.config or ["default"], given.variant, overrides)
     if not given.own_size:
         configs = {name: config.changed(texture_size=size) for name, config in configs.items()}
-    baselines = _baselines(given.baselines, QUICK_BASELINES if given.quick else DEFAULT_BASELINES)
-    textures = _textures(given.textures)
+    baselines = _baselines(given.baselines, BASELINES[:-1] if given.quick else BASELINES)
+    textures = [_texture_folder(text) for text in given.textures]
     if given.defects and "completion" not in baselines:
         raise ConfigError("--defects are planted in the completion: add completion to --baselines")
-    names = [*baselines, *configs, *textures]
-    twice = next((name for name in names if names.count(name) > 1 or name in _TAKEN), None)
-    if twice is not None:
-        raise ConfigError(f"the name {twice} is given to two methods or taken: give another")
-    baseline = given.baseline
+    names = [*baselines, *configs, *(name for name, _ in textures)]
+    for name in names:
+        if names.count(name) > 1 or name in _TAKEN or name.startswith(DEFECT_PREFIX):
+            raise ConfigError(f"the name {name} is given to two methods or taken: give another")
+    yaws = _yaws(given.yaws, QUICK_YAWS if given.quick else DEFAULT_YAWS)
+    baseline = given.baseline or (DEFAULT_BASELINE if DEFAULT_BASELINE in names else names[0])
     if baseline not in names:
-        if baseline != parser.get_default("baseline"):
-            raise ConfigError(f"--baseline is {baseline}, which is not compared: allowed are {', '.join(names)}")
-        baseline = names[0]
+        raise ConfigError(f"--baseline is {baseline}, which is not compared: allowed are {', '.join(names)}")
     if given.truth and not Path(given.truth).is_dir():
         raise ConfigError(f"--truth is {given.truth}, which is no folder")
     for option, path in (("--arcface", given.arcface), ("--lpips", given.lpips)):
@@ -124,8 +119,8 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     return EvaluationArguments(
         [text for text in given.inputs if text not in overrides],
         Path(given.out) if given.out else Path("outputs") / ("evaluation-quick" if given.quick else "evaluation"),
-        configs, baselines, textures, baseline, _yaws(given.yaws, QUICK_YAWS if given.quick else DEFAULT_YAWS), size,
-        given.truth, jobs, given.defects, given.arcface, given.lpips, given.dry_run,
+        configs, baselines, dict(textures), baseline, yaws, size, given.truth, jobs, given.defects, given.arcface,
+        given.lpips, given.dry_run,
     )  # fmt: skip
 
 
@@ -153,20 +148,17 @@ def _baselines(text: str | None, default: Sequence[str]) -> list[str]:
     if text is None:
         return list(default)
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in DEFAULT_BASELINES]
-    if unknown:
-        raise ConfigError(f"--baselines: there is no {unknown[0]}, allowed are {', '.join(DEFAULT_BASELINES)}")
+    for name in names:
+        if name not in BASELINES:
+            raise ConfigError(f"--baselines: there is no {name}, allowed are {', '.join(BASELINES)}")
     return names
 
 
-def _textures(given: Sequence[str]) -> dict[str, Path]:
-    found = {}
-    for text in given:
-        name, separator, folder = text.partition("=")
-        if not separator or not Path(folder).is_dir():
-            raise ConfigError(f"--textures is {text!r}, needed is NAME=DIR with a folder of images")
-        found[_checked(name)] = Path(folder)
-    return found
+def _texture_folder(text: str) -> tuple[str, Path]:
+    name, separator, folder = text.partition("=")
+    if not separator or not Path(folder).is_dir():
+        raise ConfigError(f"--textures is {text!r}, needed is NAME=DIR with a folder of images")
+    return _checked(name), Path(folder)
 
 
 def _yaws(text: str | None, default: Sequence[float]) -> list[float]:
@@ -179,11 +171,10 @@ def _yaws(text: str | None, default: Sequence[float]) -> list[float]:
         except ValueError:
             yaw = math.nan
         if not abs(yaw) <= LARGEST_YAW or yaw == 0:
-            raise ConfigError(
-                f"--yaws holds {part!r}, allowed are degrees from -{LARGEST_YAW:g} to {LARGEST_YAW:g}, not 0"
-            )
+            allowed = f"degrees from -{LARGEST_YAW:g} to {LARGEST_YAW:g}, not 0"
+            raise ConfigError(f"--yaws holds {part!r}, allowed are {allowed}")
         yaws.append(yaw)
-    return yaws
+    return list(dict.fromkeys(yaws))
 
 
 def _checked(name: str) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
-import torch
 
 matplotlib.use("Agg")
 from matplotlib import pyplot, ticker
+from matplotlib.axes import Axes
 
 from evaluation.measures import MEASURES
-from evaluation.methods import DEFECT_PREFIX
-from evaluation.reprojection import GREY, turned
+from evaluation.reprojection import over_grey, turned
+from evaluation.statistics import by_view
 from evaluation.views import PHOTO, Record, View
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float, read_photo
@@ -27,40 +27,36 @@ QUALITIES = ("unseen_psnr", "patch_distance", "seam")
 TILE = 256
 HEADER = 24
 CROPPED = 0.07  # of a picture's side, at each of its borders
-INK, PAPER = (30, 30, 30), 255
+INK = (30, 30, 30)
 
 
 def write_yaw_plot(path: Path, records: Sequence[Record], methods: Sequence[str]) -> None:
     """score_against_yaw.png: the mean over photos of main measures, one line per method."""
-    angles = sorted({record.angle for record in records if record.angle != PHOTO}, key=_yaw)
-    measures = [measure for measure in PLOTTED if any(measure in record.scores for record in records)]
-    if not angles or not measures:
-        return
-    figure, axes = pyplot.subplots(2, 3, figsize=(15, 8.5), squeeze=False)
-    for axis, measure in zip(axes.flat, measures, strict=False):
+    angles = _turned_angles(records)
+    yaws = [_yaw(angle) for angle in angles]
+
+    def draw(axis: Axes, measure: str) -> None:
         for number, method in enumerate(methods):
-            values = [
-                _mean(records, method, measure, lambda angle, wanted=wanted: angle == wanted) for wanted in angles
-            ]
-            axis.plot([_yaw(angle) for angle in angles], values, label=method, **_style(number))
+            values = [_mean(records, method, measure, [angle]) for angle in angles]
+            axis.plot(yaws, values, label=method, **_style(number))
         if measure == "high_frequency_ratio":
             axis.axhline(1, color="0.6", linewidth=0.8)
-        axis.set_title(_title(measure), fontsize=10)
         axis.set_xlabel("yaw of the picture (degrees)", fontsize=9)
-        axis.set_xticks([_yaw(angle) for angle in angles])
-    _finish(figure, axes, len(measures), path)
+        axis.set_xticks(yaws)
+
+    if angles:
+        _write_plots(path, records, PLOTTED, (2, 3), 8.5, draw)
 
 
 def write_seconds_plot(path: Path, records: Sequence[Record], methods: Sequence[str]) -> None:
     """quality_against_seconds.png: means over the turned pictures, one point per method."""
-    timed = [method for method in methods if _mean(records, method, "seconds", _is_turned) is not None]
-    measures = [measure for measure in QUALITIES if any(measure in record.scores for record in records)]
-    if not timed or not measures:
-        return
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.8), squeeze=False)
-    for axis, measure in zip(axes.flat, measures, strict=False):
-        for number, method in enumerate(timed):
-            seconds, value = (_mean(records, method, name, _is_turned) for name in ("seconds", measure))
+    angles = _turned_angles(records)
+    times = {method: _mean(records, method, "seconds", angles) for method in methods}
+    timed = {method: seconds for method, seconds in times.items() if seconds is not None}
+
+    def draw(axis: Axes, measure: str) -> None:
+        for number, (method, seconds) in enumerate(timed.items()):
+            value = _mean(records, method, measure, angles)
             if value is not None:
                 axis.plot([seconds], [value], label=method, **{**_style(number), "linestyle": "none"})
         axis.set_xscale("log")
@@ -68,14 +64,14 @@ def write_seconds_plot(path: Path, records: Sequence[Record], methods: Sequence[
         axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
         axis.xaxis.set_minor_locator(ticker.NullLocator())
         axis.set_xlabel("seconds per texture", fontsize=9)
-        axis.set_title(_title(measure), fontsize=10)
-    _finish(figure, axes, len(measures), path)
+
+    if timed:
+        _write_plots(path, records, QUALITIES, (1, 3), 4.8, draw)
 
 
 def write_contact_sheet(path: Path, views: Sequence[View], methods: Sequence[str]) -> None:
     """contact_sheet.png: for each photo its most turned pictures; of each the picture, the truth seen from the opposite
     side, and every method from there."""
-    methods = [method for method in methods if not method.startswith(DEFECT_PREFIX)]
     by_photo = defaultdict(list)
     for view in views:
         if view.yaw is not None and (view.place / "truth.png").is_file():
@@ -87,7 +83,7 @@ def write_contact_sheet(path: Path, views: Sequence[View], methods: Sequence[str
     if not rows:
         return
     names = ["picture", "truth, opposite side", *methods]
-    header = np.concatenate([_label(name) for name in names], axis=1)
+    header = np.concatenate([_written(np.full((HEADER, TILE, 3), 255, np.uint8), name) for name in names], axis=1)
     write_image(path, np.concatenate([header, *rows]))
 
 
@@ -101,13 +97,10 @@ def _row(view: View, methods: Sequence[str]) -> np.ndarray:
     for name in ("truth", *methods):
         path = view.place / f"{name}.png"
         if path.is_file():
-            colours = torch.from_numpy(lookup.matrix @ as_float(read_photo(path)).reshape(-1, 3))
-            tiles.append(_tile(lookup.to_image(colours, GREY)[0].permute(1, 2, 0).numpy()))
+            tiles.append(_tile(over_grey(lookup, as_float(read_photo(path)))))
         else:
             tiles.append(np.full((TILE, TILE, 3), 128, np.uint8))
-    row = np.concatenate(tiles, axis=1)
-    cv2.putText(row, view.name, (6, TILE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
-    return row
+    return _written(np.concatenate(tiles, axis=1), view.name)
 
 
 def _tile(image: np.ndarray) -> np.ndarray:
@@ -117,18 +110,27 @@ def _tile(image: np.ndarray) -> np.ndarray:
     return as_bytes(small)
 
 
-def _label(text: str) -> np.ndarray:
-    label = np.full((HEADER, TILE, 3), PAPER, np.uint8)
-    cv2.putText(label, text, (6, HEADER - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
-    return label
+def _written(image: np.ndarray, text: str) -> np.ndarray:
+    """The image, uint8 [H, W, 3], with a text at its lower left."""
+    return cv2.putText(image, text, (6, len(image) - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
 
 
-def _finish(figure: pyplot.Figure, axes: np.ndarray, used: int, path: Path) -> None:
-    for axis in axes.flat[used:]:
-        axis.set_visible(False)
-    for axis in axes.flat[:used]:
+def _write_plots(
+    path: Path, records: Sequence[Record], wanted: Sequence[str], shape: tuple[int, int], height: float,
+    draw: Callable[[Axes, str], None],
+) -> None:  # fmt: skip
+    """A plot by draw(axis, measure) for each wanted measure that there is. shape: rows and columns. height: inches."""
+    measures = [measure for measure in wanted if any(measure in record.scores for record in records)]
+    if not measures:
+        return
+    figure, axes = pyplot.subplots(*shape, figsize=(15, height), squeeze=False)
+    for axis, measure in zip(axes.flat, measures, strict=False):
+        draw(axis, measure)
+        axis.set_title(_title(measure), fontsize=10)
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=8)
+    for axis in axes.flat[len(measures) :]:
+        axis.set_visible(False)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 7), fontsize=9, frameon=False)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
@@ -145,20 +147,18 @@ def _style(number: int) -> dict:
 
 
 def _title(measure: str) -> str:
-    better = {"higher": " (higher is better)", "lower": " (lower is better)", "": " (1 is right)"}[
-        MEASURES[measure].better
-    ]
-    return MEASURES[measure].title + better
+    better = MEASURES[measure].better
+    return MEASURES[measure].title + (f" ({better} is better)" if better else " (1 is right)")
 
 
 def _yaw(angle: str) -> float:
     return float(angle.removeprefix("yaw"))
 
 
-def _is_turned(angle: str) -> bool:
-    return angle != PHOTO
+def _turned_angles(records: Sequence[Record]) -> list[str]:
+    return sorted({record.angle for record in records} - {PHOTO}, key=_yaw)
 
 
-def _mean(records: Sequence[Record], method: str, measure: str, is_wanted: Callable[[str], bool]) -> float | None:
-    values = [r.scores[measure] for r in records if r.method == method and measure in r.scores and is_wanted(r.angle)]
+def _mean(records: Sequence[Record], method: str, measure: str, angles: Sequence[str]) -> float | None:
+    values = [value for (_, angle), value in by_view(records, method, measure).items() if angle in angles]
     return float(np.mean(values)) if values else None

@@ -9,7 +9,6 @@ Two things are not as published: 30 steps per transfer and scale instead of 150,
 `style_transfer.refine.refine_texture` lists.
 """
 
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -47,13 +46,9 @@ def published_config(config: Config) -> Config:
 
 
 def published_texture(
-    reconstruction: Reconstruction,
-    known: Sampled,
-    initial: Initial,
-    config: Config,
-    features: object,
+    reconstruction: Reconstruction, known: Sampled, initial: Initial, config: Config, features: object,
     device: torch.device,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """The texture [H, W, 3] float32, 0..1, continued past the islands.
 
     config: by `published_config`. known, initial: as it prepares them. features: of `style_transfer.features`.
@@ -74,9 +69,7 @@ def published_texture(
             as_tensor(np.where(seen[..., None], sampled, 0)),
             as_tensor(seen[..., None].astype(np.float32)),
             as_tensor(geometry.mask[..., None]),
-            lambda height, width: _target(
-                reconstruction, photo, height, width, config.render.silhouette_erosion, device
-            ),
+            lambda *size: _target(reconstruction, photo, *size, config.render.silhouette_erosion, device),
             features,
             config.refine,
             torch.Generator(device="cpu").manual_seed(config.seed),

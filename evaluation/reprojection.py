@@ -57,8 +57,13 @@ class Viewpoint:
 
     def render(self, texture: np.ndarray) -> np.ndarray:
         """Rendering [H, W, 3] float32 over mid-grey of a texture [S, S, 3], 0..1."""
-        colours = torch.from_numpy(self.lookup.matrix @ np.ascontiguousarray(texture, np.float32).reshape(-1, 3))
-        return self.lookup.to_image(colours, GREY)[0].permute(1, 2, 0).numpy()
+        return over_grey(self.lookup, texture)
+
+
+def over_grey(lookup: TextureLookup, texture: np.ndarray) -> np.ndarray:
+    """Rendering [H, W, 3] float32 over mid-grey of a texture [S, S, 3], 0..1."""
+    colours = torch.from_numpy(lookup.matrix @ np.ascontiguousarray(texture, np.float32).reshape(-1, 3))
+    return lookup.to_image(colours, GREY)[0].permute(1, 2, 0).numpy()
 
 
 def yaw_of(reconstruction: Reconstruction) -> float:
@@ -94,15 +99,10 @@ def turned(reconstruction: Reconstruction, degrees: float, size: int) -> Reconst
     new_pose[:3, 3] = [0, 0, distance] - new_pose[:3, :3] @ centre
     vertices = head @ new_pose[:3, :3].T + new_pose[:3, 3]
     focal = HEAD_SHARE * size * distance / np.ptp(head[:, 1])
-    return replace(
-        reconstruction,
-        mesh=Mesh(vertices, mesh.faces, mesh.uvs, mesh.uv_faces),
-        camera=Camera(size, size, focal, focal, size / 2, size / 2),
-        photo=np.full((size, size, 3), 128, np.uint8),
-        mask=None,
-        content=None,
-        head_to_camera=new_pose,
-    )
+    new_mesh = Mesh(vertices, mesh.faces, mesh.uvs, mesh.uv_faces)
+    camera, photo = Camera(size, size, focal, focal, size / 2, size / 2), np.full((size, size, 3), 128, np.uint8)
+    return replace(reconstruction, mesh=new_mesh, camera=camera, photo=photo, mask=None, content=None,
+        head_to_camera=new_pose)  # fmt: skip
 
 
 def photographed(reconstruction: Reconstruction, truth: Truth) -> Reconstruction:

@@ -59,9 +59,9 @@ def paired(values: Mapping, reference: Mapping) -> Estimate | None:
 def by_photo(records: Sequence[Record], method: str, measure: str, is_photo_view: bool) -> dict[str, float]:
     """{photo: mean of a method's measure over its views}. is_photo_view: the photo itself, or the turned pictures."""
     found = {}
-    for record in records:
-        if record.method == method and (record.angle == PHOTO) == is_photo_view and measure in record.scores:
-            found.setdefault(record.photo, []).append(record.scores[measure])
+    for (photo, angle), value in by_view(records, method, measure).items():
+        if (angle == PHOTO) == is_photo_view:
+            found.setdefault(photo, []).append(value)
     return {photo: float(np.mean(values)) for photo, values in found.items()}
 
 
@@ -113,11 +113,5 @@ def worsened(records: Sequence[Record], method: str, baseline: str) -> list[str]
 
     Views of one photo are alike, so this tells whether a measure sees a defect here, not how it does on other photos.
     """
-    found = []
-    for measure in MEASURES:
-        if measure == "seconds":
-            continue
-        difference = paired(by_view(records, method, measure), by_view(records, baseline, measure))
-        if difference is not None and verdict(measure, difference) == "worse":
-            found.append(measure)
-    return found
+    found = {measure: paired(*(by_view(records, each, measure) for each in (method, baseline))) for measure in MEASURES}
+    return [name for name, each in found.items() if name != "seconds" and each and verdict(name, each) == "worse"]

@@ -7,31 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evaluation.defects import DEFECTS
-from evaluation.measures import MEASURES
-from evaluation.methods import DEFECT_PREFIX
+from evaluation.measures import MEASURES, OF_OTHER_SIDES, OF_PHOTO, OF_UNSEEN
+from evaluation.options import DEFECT_PREFIX
 from evaluation.statistics import FEWEST, Estimate, Estimates, differences, means, verdict, worsened
 from evaluation.views import Record
 from pipeline.runs.files import write_json, write_text
 
+# (title, whether of the photo's own view, measures)
 GROUPS = (
-    (
-        "Skin that the picture does not show",
-        False,
-        ("unseen_psnr", "unseen_ssim", "unseen_ciede2000", "tint", "high_frequency_ratio", "high_frequency_error",
-         "patch_distance", "patch_distance_1", "patch_distance_2", "patch_distance_4", "seam", "unseen_lpips",
-         "seconds"),
-    ),
-    (
-        "Renderings from the front and from the side that the picture does not show; texels that it shows",
-        False,
-        ("seen_psnr", "frontal_psnr", "frontal_ssim", "frontal_identity", "frontal_arcface", "frontal_lpips",
-         "opposite_psnr", "opposite_ssim", "opposite_identity", "opposite_arcface", "opposite_lpips"),
-    ),
-    (
-        "The photo itself (same view)",
-        True,
-        ("photo_psnr", "photo_ssim", "photo_identity", "photo_arcface", "photo_lpips", "uv_psnr", "uv_ssim", "seconds"),
-    ),
+    ("Skin that the picture does not show", False, (*OF_UNSEEN, "seconds")),
+    ("Renderings from the front and from the side that the picture does not show; texels that it shows", False,
+        OF_OTHER_SIDES),
+    ("The photo itself (same view)", True, (*OF_PHOTO, "seconds")),
 )  # fmt: skip
 
 
@@ -48,7 +35,8 @@ def write_results(path: Path, records: Sequence[Record]) -> None:
 
 def summarise(records: Sequence[Record], methods: Sequence[str], baseline: str, about: dict) -> dict:
     """Everything that summary.json holds. methods: names in order. about: what the run was, a dict."""
-    summary = {**about, "baseline": baseline, "problems": _problems(records)}
+    problems = [f"{r.photo} {r.angle} {r.method}: {r.problem}" for r in records if r.problem]
+    summary = {**about, "baseline": baseline, "problems": problems}
     for key, is_photo_view in (("reprojection", False), ("photo", True)):
         summary[key] = {
             "means": _as_dict(means(records, methods, is_photo_view)),
@@ -82,39 +70,31 @@ def markdown(records: Sequence[Record], methods: Sequence[str], baseline: str, s
         photos = max(scores[measure].count for scores in found.values() for measure in shown if measure in scores)
         lines += [f"## {title}", "", f"{photos} photos.", ""]
         scored = [method for method in methods if any(measure in found[method] for measure in shown)]
-        lines += _table(scored, shown, lambda method, measure, found=found: _value(measure, found[method].get(measure)))
+        lines += _table(scored, shown, found, _value)
         changes = differences(records, methods, baseline, is_photo_view)
-        if changes and baseline in methods:
+        if changes:
             marks = f"**better** or *worse* where {FEWEST} photos or more leave the interval clear of 0"
             lines += [f"Difference to {baseline}, paired by photo; {marks}:", ""]
-            lines += _table(
-                [method for method in scored if method != baseline], shown,
-                lambda method, measure, changes=changes: _change(measure, changes[method].get(measure)),
-            )  # fmt: skip
+            lines += _table([method for method in scored if method != baseline], shown, changes, _change)
     if "defects_seen_by" in summary:
-        lines += [
-            "## Planted defects",
-            "",
-            "Measures that are significantly worse than the completion's, paired by view:",
-            "",
-        ]
-        lines += [
-            f"- {name}: {', '.join(seen) if seen else 'NOT SEEN by any measure'}"
-            for name, seen in summary["defects_seen_by"].items()
-        ]
-        lines.append("")
-    if summary["left_out"]:
-        lines += ["## Left out", ""] + [f"- {reason}" for reason in summary["left_out"]] + [""]
-    if summary["problems"]:
-        lines += ["## Problems", ""] + [f"- {problem}" for problem in summary["problems"]] + [""]
+        lines += ["## Planted defects", ""]
+        lines += ["Measures that are significantly worse than the completion's, paired by view:", ""]
+        seen_by = summary["defects_seen_by"].items()
+        lines += [f"- {name}: {', '.join(seen) or 'NOT SEEN by any measure'}" for name, seen in seen_by] + [""]
+    for title, entries in (("Left out", summary["left_out"]), ("Problems", summary["problems"])):
+        if entries:
+            lines += [f"## {title}", "", *(f"- {entry}" for entry in entries), ""]
     return "\n".join(lines)
 
 
-def _table(methods: Sequence[str], measures: Sequence[str], cell: Callable[[str, str], str]) -> list[str]:
+def _table(
+    methods: Sequence[str], measures: Sequence[str], found: Estimates, cell: Callable[[str, Estimate | None], str]
+) -> list[str]:
     arrows = {"higher": " ↑", "lower": " ↓", "": ""}
     titles = [MEASURES[measure].title + arrows[MEASURES[measure].better] for measure in measures]
     lines = ["| method | " + " | ".join(titles) + " |", "|---" * (len(measures) + 1) + "|"]
-    lines += [f"| {method} | " + " | ".join(cell(method, measure) for measure in measures) + " |" for method in methods]
+    for method in methods:
+        lines.append(f"| {method} | " + " | ".join(cell(name, found[method].get(name)) for name in measures) + " |")
     return [*lines, ""]
 
 
@@ -133,11 +113,5 @@ def _change(measure: str, found: Estimate | None) -> str:
     return f"{mark}{text}{mark}"
 
 
-def _problems(records: Sequence[Record]) -> list[str]:
-    return [f"{r.photo} {r.angle} {r.method}: {r.problem}" for r in records if r.problem]
-
-
 def _as_dict(estimates: Estimates) -> dict:
-    return {
-        method: {measure: asdict(found) for measure, found in scores.items()} for method, scores in estimates.items()
-    }
+    return {method: {name: asdict(each) for name, each in found.items()} for method, found in estimates.items()}

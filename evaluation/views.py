@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from evaluation.methods import Method
 from evaluation.prepared import Prepared, prepare
 from evaluation.reprojection import (
     NEAR_FRONTAL,
-    Regions,
     Truth,
+    Viewpoint,
     at_size,
     make_truth,
     photographed,
@@ -36,7 +36,7 @@ from evaluation.reprojection import (
     yaw_of,
 )
 from pipeline.reconstruction.folder import Reconstruction, load_reconstruction, save_reconstruction
-from pipeline.reconstruction.images import IMAGE_ENDINGS, as_bytes, as_float, read_photo
+from pipeline.reconstruction.images import as_bytes, as_float, read_photo
 from pipeline.reconstruction.photos import input_files
 from pipeline.runs.backends import choose_device, choose_renderer
 from pipeline.runs.files import read_json, results_fingerprint, write_image, write_json
@@ -51,9 +51,8 @@ from pipeline.texture.tasks import ContentError
 from renderer.lookup import build_lookup
 
 PHOTO = "photo"
-FEWEST_SHOWN = (
-    0.3  # of the truth; from its far side a photo that is itself turned leaves slivers, which no camera would
-)
+# Share of the truth: from its far side a photo that is itself turned leaves slivers, which no camera would.
+FEWEST_SHOWN = 0.3
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,6 @@ class Record:
     angle: str  # of the view
     method: str
     scores: dict[str, float]
-    seconds: float | None
     problem: str = ""
 
 
@@ -123,9 +121,9 @@ class _Job:
     def is_done(self) -> bool:
         return self.known.get("fingerprint") == self.mark and not self.known.get("problem")
 
-    @property
-    def settings(self) -> str:
-        return to_yaml(self.method.config)
+
+_Case = tuple[Reconstruction, Callable[[np.ndarray], dict[str, float]]]  # with the scores of a texture [S, S, 3], 0..1
+_Preparation = Callable[[], tuple[Prepared, float]]  # made by `_prepared`, once
 
 
 def run_view(view: View) -> tuple[str, int]:
@@ -171,10 +169,8 @@ def read_records(views: Sequence[View]) -> tuple[list[Record], list[str]]:
             if "left_out" in entry:
                 left_out[f"{view.name}: {entry['left_out']}"] = None
                 continue
-            found.append(
-                Record(view.photo, view.angle, method.name, entry.get("scores", {}), entry.get("seconds", 0.0),
-                       entry.get("problem", "" if entry else "not done"))
-            )  # fmt: skip
+            problem = entry.get("problem", "" if entry else "not done")
+            found.append(Record(view.photo, view.angle, method.name, entry.get("scores", {}), problem))
     return found, list(left_out)
 
 
@@ -184,25 +180,25 @@ def read_records(views: Sequence[View]) -> tuple[list[Record], list[str]]:
 def _run_jobs(view: View, jobs: Sequence[_Job]) -> Iterator[int]:
     """Do the jobs of a view; yields the number of problems of each, 0 or 1."""
     case = _photo_case(view) if view.yaw is None else _turned_case(view)
-    by_settings = lambda job: job.settings
-    for _, equal in groupby(sorted(jobs, key=by_settings), by_settings):
+    settings_of = lambda job: to_yaml(job.method.config)
+    for _, equal in groupby(sorted(jobs, key=settings_of), settings_of):
         equal = list(equal)
         # Only methods of equal config share a preparation.
-        prepared = cache(lambda config=equal[0].method.config: _prepared(view, case.reconstruction, config))
+        prepared = cache(partial(_prepared, view, case[0], equal[0].method.config))
         for job in equal:
             yield _run_job(view, case, prepared, job)
 
 
-def _run_job(view: View, case: "_Case", prepared: Callable[[], tuple[Prepared, float]], job: _Job) -> int:
+def _run_job(view: View, case: _Case, prepared: _Preparation, job: _Job) -> int:
     """Texture, if it is not there from before, and scores. Returns the number of problems, 0 or 1."""
-    path = view.place / f"{job.method.name}.png"
+    path, (reconstruction, scores_of) = view.place / f"{job.method.name}.png", case
     try:
         if job.known.get("texture_fingerprint") == job.texture_mark and path.is_file():
             texture, seconds = as_float(read_photo(path)), job.known["seconds"]
         else:
-            texture, seconds = _texture(view, case, prepared, job.method)
+            texture, seconds = _texture(view, reconstruction, prepared, job.method)
             write_image(path, as_bytes(texture))
-        scores = case.scores(texture) | ({} if seconds is None else {"seconds": seconds})
+        scores = scores_of(texture) | ({} if seconds is None else {"seconds": seconds})
     except Exception as error:  # noqa: BLE001  whatever it is, the other methods go on
         _write(view, job.method.name, {"problem": reason(error)})
         return 1
@@ -212,7 +208,7 @@ def _run_job(view: View, case: "_Case", prepared: Callable[[], tuple[Prepared, f
 
 
 def _texture(
-    view: View, case: "_Case", prepared: Callable[[], tuple[Prepared, float]], method: Method
+    view: View, reconstruction: Reconstruction, prepared: _Preparation, method: Method
 ) -> tuple[np.ndarray, float | None]:
     """A method's texture, and the seconds it takes from the reconstruction on; None for a finished one."""
     size = view.scoring.size
@@ -221,7 +217,7 @@ def _texture(
         return at_size(as_float(read_photo(path, view.scoring.limits)), size), None
     textures, shared_seconds = prepared()
     started = time.perf_counter()
-    texture = methods.make_texture(method, case.reconstruction, textures, size)
+    texture = methods.make_texture(method, reconstruction, textures, size)
     return texture, round(shared_seconds + time.perf_counter() - started, 3)
 
 
@@ -250,14 +246,8 @@ def _marks(view: View, method: Method) -> tuple[str, str]:
     except ContentError as error:
         what += f" {error}"
     texture_mark = results_fingerprint(what, files, "")
-    truth = _truth_path(scoring.truth, view.stem) if view.yaw is None else None
-    how = [
-        texture_mark,
-        str(scoring.seed),
-        _weights_mark(scoring.arcface),
-        _weights_mark(scoring.lpips),
-        perceptual.VERSION,
-    ]
+    truth, weights = _truth_path(view), [_weights_mark(path) for path in (scoring.arcface, scoring.lpips)]
+    how = [texture_mark, str(scoring.seed), *weights, perceptual.VERSION]
     return texture_mark, results_fingerprint(" ".join(how), [truth] if truth else [], measures.VERSION)
 
 
@@ -300,16 +290,15 @@ def _loaded(view: View) -> tuple[Reconstruction, Truth, FacePoints]:
     return _photo_truth(view.folder, view.scoring.size, view.scoring.limits, changed)
 
 
-def _turned_case(view: View) -> "_TurnedCase":
-    """The picture of a view, written as a reconstruction folder, and its truth. Raises _TooLittleShown."""
-    reconstruction, truth, points = _loaded(view)
-    picture = photographed(turned(reconstruction, view.yaw, view.scoring.size), truth)
+def _turned_case(view: View) -> _Case:
+    """The picture of a view, written as a reconstruction folder, and scores by its truth. Raises _TooLittleShown."""
+    scoring, (reconstruction, truth, points) = view.scoring, _loaded(view)
+    picture = photographed(turned(reconstruction, view.yaw, scoring.size), truth)
     found = regions(picture, truth)
     share = np.count_nonzero(found.seen) / max(np.count_nonzero(found.known), 1)
     if share < FEWEST_SHOWN:
-        raise _TooLittleShown(
-            f"shows {100 * share:.0f} % of what is known of the face, needed are {100 * FEWEST_SHOWN:.0f} %"
-        )
+        needed = f"needed are {100 * FEWEST_SHOWN:.0f} %"
+        raise _TooLittleShown(f"shows {100 * share:.0f} % of what is known of the face, {needed}")
     folder = view.place / "picture"
     folder.mkdir(exist_ok=True)
     source = {
@@ -320,89 +309,62 @@ def _turned_case(view: View) -> "_TurnedCase":
     save_reconstruction(folder, picture.mesh, picture.camera, picture.photo, picture.mask, source)
     write_image(view.place / "truth.png", as_bytes(truth.texture))
     write_image(view.place / "known.png", truth.known.astype(np.uint8) * 255)
-    return _TurnedCase(view, truth, points, picture, found)
+    yaws = {"frontal": 0.0, "opposite": -view.yaw}
+    viewpoints = {name: viewpoint(turned(picture, yaw, scoring.size), truth) for name, yaw in yaws.items()}
+    renderings = {name: each.render(truth.texture) for name, each in viewpoints.items()}
 
-
-class _TurnedCase:
-    """A picture with known truth."""
-
-    def __init__(self, view: View, truth: Truth, points: FacePoints, picture: Reconstruction, found: Regions):
-        self.reconstruction, self._regions = picture, found
-        self._scoring, self._truth, self._points = view.scoring, truth, points
-        yaws = {"frontal": 0.0, "opposite": -view.yaw}
-        self._views = {name: viewpoint(turned(picture, yaw, view.scoring.size), truth) for name, yaw in yaws.items()}
-        self._renderings = {name: view.render(truth.texture) for name, view in self._views.items()}
-
-    def scores(self, texture: np.ndarray) -> dict[str, float]:
-        """Scores of a texture [S, S, 3], 0..1."""
-        scoring, truth = self._scoring, self._truth
-        scores = measures.texture_scores(texture, truth.texture, self._regions, scoring.seed)
+    def scores(texture: np.ndarray) -> dict[str, float]:
+        found_scores = measures.texture_scores(texture, truth.texture, found, scoring.seed)
         # Where there is no truth nobody can be wrong.
         composed = np.where(truth.known[..., None], texture, truth.texture)
-        if scoring.lpips and self._regions.unseen.any():
-            unseen = np.where(self._regions.unseen[..., None], texture, truth.texture)
-            scores["unseen_lpips"] = perceptual.distance(unseen, truth.texture, scoring.lpips)
-        for name, view in self._views.items():
-            rendering, wanted = view.render(composed), self._renderings[name]
-            scores |= _picture_scores(name, rendering, wanted, view.shown, self._points, view.reconstruction, scoring)
-        return scores
+        if scoring.lpips and found.unseen.any():
+            unseen = np.where(found.unseen[..., None], texture, truth.texture)
+            found_scores["unseen_lpips"] = perceptual.distance(unseen, truth.texture, scoring.lpips)
+        for name, each in viewpoints.items():
+            found_scores |= _picture_scores(name, each.render(composed), renderings[name], each, points, scoring)
+        return found_scores
+
+    return picture, scores
 
 
-def _photo_case(view: View) -> "_PhotoCase":
-    reconstruction, _, points = _loaded(view)
-    return _PhotoCase(view, reconstruction, points)
+def _photo_case(view: View) -> _Case:
+    """The photo itself, and scores by a complete truth where one is given."""
+    scoring, (reconstruction, _, points) = view.scoring, _loaded(view)
+    unwrapped = unwrap_photo(reconstruction, standard(scoring.size))
+    lookup = build_lookup(reconstruction.mesh, reconstruction.camera, scoring.size, scoring.size)
+    own = Viewpoint(reconstruction, lookup, surely_shown(lookup, unwrapped.visibility))
+    photo, path = as_float(reconstruction.photo), _truth_path(view)
+    truth = None if path is None else content_as_texture(read_photo(path, scoring.limits), scoring.size)
+
+    def scores(texture: np.ndarray) -> dict[str, float]:
+        found = _picture_scores(PHOTO, rendered_over(lookup, texture, photo), photo, own, points, scoring)
+        if truth is not None:
+            uv = measures.image_scores(texture, truth, unwrapped.mask)
+            found |= {f"uv_{name}": value for name, value in uv.items() if value is not None}
+        return found
+
+    return reconstruction, scores
 
 
-class _PhotoCase:
-    """The photo itself, and a complete truth where one is given."""
-
-    def __init__(self, view: View, reconstruction: Reconstruction, points: FacePoints):
-        self.reconstruction, self._scoring, self._points = reconstruction, view.scoring, points
-        size = view.scoring.size
-        unwrapped = unwrap_photo(reconstruction, standard(size))
-        self._lookup = build_lookup(reconstruction.mesh, reconstruction.camera, size, size)
-        self._photo, self._shown = as_float(reconstruction.photo), surely_shown(self._lookup, unwrapped.visibility)
-        self._mask = unwrapped.mask
-        path = _truth_path(view.scoring.truth, view.stem)
-        self._truth = None if path is None else content_as_texture(read_photo(path, view.scoring.limits), size)
-
-    def scores(self, texture: np.ndarray) -> dict[str, float]:
-        """Scores of a texture [S, S, 3], 0..1."""
-        overlay = rendered_over(self._lookup, texture, self._photo)
-        scores = _picture_scores(
-            PHOTO, overlay, self._photo, self._shown, self._points, self.reconstruction, self._scoring
-        )
-        if self._truth is not None:
-            uv = measures.image_scores(texture, self._truth, self._mask)
-            scores |= {f"uv_{name}": value for name, value in uv.items() if value is not None}
-        return scores
-
-
-_Case = _TurnedCase | _PhotoCase
-
-
-def _truth_path(folder: str, stem: str) -> Path | None:
-    """The given truth of a photo, or None."""
-    if not folder:
-        return None
-    found = [p for p in sorted(Path(folder).iterdir()) if p.stem == stem and p.suffix.lower() in IMAGE_ENDINGS]
-    return found[0] if found else None
+def _truth_path(view: View) -> Path | None:
+    """The given truth of a view, or None."""
+    folder = view.scoring.truth
+    return methods.image_named(folder, view.stem) if folder and view.yaw is None else None
 
 
 def _picture_scores(
     name: str,
     rendering: np.ndarray,  # [H, W, 3], 0..1
     wanted: np.ndarray,  # [H, W, 3], what the rendering should be
-    shown: np.ndarray,  # [H, W] bool, where the two are compared
+    seen_from: Viewpoint,
     points: FacePoints,
-    reconstruction: Reconstruction,
     scoring: Scoring,
 ) -> dict[str, float]:
-    """PSNR and SSIM where `shown`, and identity, of a rendering against what it should be."""
+    """PSNR and SSIM of a rendering where it shows truth, and identity, against what it should be."""
     scores = {}
-    if shown.any():
-        scores |= measures.image_scores(rendering, wanted, shown)
-    scores |= points.distances(rendering, wanted, reconstruction, scoring.arcface)
+    if seen_from.shown.any():
+        scores |= measures.image_scores(rendering, wanted, seen_from.shown)
+    scores |= points.distances(rendering, wanted, seen_from.reconstruction, scoring.arcface)
     if scoring.lpips:
         scores["lpips"] = perceptual.distance(rendering, wanted, scoring.lpips)
     return {f"{name}_{measure}": value for measure, value in scores.items() if value is not None}

@@ -165,6 +165,7 @@ def test_the_command_line():
     assert quick.size == 256 and quick.configs["default"].texture_size == 1024 and quick.yaws == [-30]
     assert "published" not in quick.baselines and str(quick.out) == "outputs/evaluation-quick"
     assert options.parse(["--baselines", "nearest_fill"]).baseline == "nearest_fill"
+    assert options.parse(["--yaws=45,-30,45.0"]).yaws == [45, -30]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,9 @@ def test_the_command_line():
         (["--jobs", "0"], "--jobs is 0"), (["--lpips", "/nowhere"], "--lpips is /nowhere"),
         (["sed=1"], "did you mean seed"),
         (["--variant", "completion seed=1"], "the name completion is given to two methods"),
+        (["--textures", "a=.", "--textures", "a=/"], "the name a is given to two methods"),
+        (["--variant", "defect_tint seed=1"], "the name defect_tint is given to two methods or taken"),
+        (["--baselines", "completion", "--baseline", "completion_rendering"], "--baseline is completion_rendering"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line(words, message):

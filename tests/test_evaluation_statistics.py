@@ -11,7 +11,7 @@ from evaluation.views import PHOTO, Record
 
 
 def record(photo, view, method, **scores):
-    return Record(photo, view, method, scores, 1.0)
+    return Record(photo, view, method, scores)
 
 
 def test_an_estimate():
@@ -91,7 +91,7 @@ def test_tables(tmp_path):
         for i in range(6)
         for method, offset in (("plain", 1.0), ("fine", 0.5))
     ]
-    records.append(Record("p9", "yaw+45", "fine", {}, 0.0, "no such texture"))
+    records.append(Record("p9", "yaw+45", "fine", {}, "no such texture"))
     about = {"command": "evaluate.py", "date": "2025-01-01", "machine": "m", "views": "v", "left_out": ["LPIPS: none"]}
     summary = tables.write_summary(tmp_path, records, ["plain", "fine"], "plain", about)
     assert summary["reprojection"]["differences"]["fine"]["seam"]["mean"] == pytest.approx(-0.5)
