@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     names = [method.name for method in methods]
     scoring = batch.make_scoring(arguments)
     left_out = batch.missing_measures(scoring)
-    features = {m.name: features_of(m.config).kind for m in methods if m.kind in ("refine", "published")}
+    features = [f"{m.name} {features_of(m.config).kind}" for m in methods if m.kind in ("refine", "published")]
     if arguments.dry_run:
         for subject in inputs.find_and_reconstruct(arguments):
             yaws = ", ".join(f"{yaw:+g}" for yaw in arguments.yaws)
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
             "machine": f"{_processor()}, {processors()} processors, Python {platform.python_version()}",
             "views": f"{len({view.photo for view in views})} photos, "
             f"views {', '.join(sorted({view.angle for view in views}))}, {arguments.size} x {arguments.size} texels; "
-            f"features: {_listed(features)}.",
+            f"features: {', '.join(features)}.",
             "size": arguments.size,
             "seed": scoring.seed,
             "seconds": round(time.perf_counter() - started, 1),
@@ -92,10 +92,6 @@ def write_all(arguments: EvaluationArguments, views: list["View"], names: list[s
     plots.write_seconds_plot(out / "quality_against_seconds.png", records, shown)
     plots.write_contact_sheet(out / "contact_sheet.png", views, shown)
     return summary
-
-
-def _listed(features: dict[str, str]) -> str:
-    return ", ".join(f"{name} {kind}" for name, kind in features.items()) or "none"
 
 
 def _processor() -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from evaluation import identity, perceptual
-from evaluation.methods import Method, baseline_methods, defect_methods, features_of
+from evaluation.methods import Method, baseline_methods, defect_methods
 from evaluation.options import DEFECT_PREFIX, EvaluationArguments
 from evaluation.views import Scoring, View, run_view, suits_reprojection
 from external.errors import UserError
@@ -17,9 +17,7 @@ from pipeline.settings.schema import Config
 
 
 def make_methods(arguments: EvaluationArguments) -> list[Method]:
-    """All methods, baselines first. Raises RunError for what a config asks for and is not there."""
-    for config in arguments.configs.values():
-        features_of(config)
+    """All methods, baselines first. Raises RunError for what the first config asks for and is not there."""
     first = arguments.first
     methods = baseline_methods(arguments.baselines, first)
     methods += [Method(name, "refine", config) for name, config in arguments.configs.items()]

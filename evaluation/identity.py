@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dlib
 import numpy as np
-from torch import nn
 
 from external import arcface
 from pipeline.reconstruction.folder import Reconstruction
@@ -30,10 +29,7 @@ def _dlib_networks() -> tuple:
     return dlib.get_frontal_face_detector(), landmarks, embedding
 
 
-@cache
-def arcface_network(path: str) -> nn.Module:
-    """ArcFace with the weights of a file. Raises FileNotFoundError, and ValueError for other files."""
-    return arcface.load(path)
+arcface_network = cache(arcface.load)
 
 
 class FacePoints:
@@ -100,9 +96,8 @@ def lifted(reconstruction: Reconstruction, points: np.ndarray | None) -> np.ndar
     columns, rows = (np.clip(points[:, axis].astype(int), 0, depth.shape[1 - axis] - 1) for axis in (0, 1))
     z = depth[rows, columns].astype(np.float64)
     z = np.where(np.isfinite(z), z, np.median(mesh.vertices[:, 2]))
-    in_camera = np.stack(
-        [(points[:, 0] - camera.cx) * z / camera.fx, (points[:, 1] - camera.cy) * z / camera.fy, z], axis=1
-    )
+    x_and_y = (points - (camera.cx, camera.cy)) * z[:, None] / (camera.fx, camera.fy)
+    in_camera = np.column_stack([x_and_y, z])
     pose = reconstruction.head_to_camera
     return (in_camera - pose[:3, 3]) @ pose[:3, :3]
 

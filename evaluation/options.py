@@ -15,7 +15,7 @@ from pipeline.settings.loading import config_name, describe, load_config
 from pipeline.settings.schema import Config
 
 DEFAULT_SIZE, QUICK_SIZE = 512, 256
-DEFAULT_YAWS, QUICK_YAWS = (-65.0, -45.0, 45.0, 65.0), (-45.0, 65.0)
+DEFAULT_YAWS, QUICK_YAWS = "-65,-45,45,65", "-45,65"
 BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
 DEFAULT_BASELINE = "completion_rendering"  # that differences are taken to
 DEFECT_PREFIX = "defect_"  # of methods that plant one
@@ -76,7 +76,8 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     add("--truth", metavar="DIR", default="", help="complete UV textures, matched with the photos by file stem")
     add("--baselines", metavar="NAME,...", help=f"of {', '.join(BASELINES)}; none with ''")
     add("--baseline", metavar="NAME", help=f"what differences are taken to (default: {DEFAULT_BASELINE})")
-    add("--yaws", metavar="DEGREES,...", help="of the pictures; --yaws=-65,-45,45,65 is the default; none with --yaws=")
+    add("--yaws", metavar="DEGREES,...",
+        help=f"of the pictures; --yaws={DEFAULT_YAWS} is the default; none with --yaws=")  # fmt: skip
     add("--size", type=int, metavar="TEXELS", help=f"of truth, textures and pictures (default: {DEFAULT_SIZE})")
     add("--own-size", action="store_true",
         help="configs keep their own texture_size; results are resampled for scoring")  # fmt: skip
@@ -104,7 +105,7 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     for name in names:
         if names.count(name) > 1 or name in _TAKEN or name.startswith(DEFECT_PREFIX):
             raise ConfigError(f"the name {name} is given to two methods or taken: give another")
-    yaws = _yaws(given.yaws, QUICK_YAWS if given.quick else DEFAULT_YAWS)
+    yaws = _yaws((QUICK_YAWS if given.quick else DEFAULT_YAWS) if given.yaws is None else given.yaws)
     baseline = given.baseline or (DEFAULT_BASELINE if DEFAULT_BASELINE in names else names[0])
     if baseline not in names:
         raise ConfigError(f"--baseline is {baseline}, which is not compared: allowed are {', '.join(names)}")
@@ -161,9 +162,7 @@ def _texture_folder(text: str) -> tuple[str, Path]:
     return _checked(name), Path(folder)
 
 
-def _yaws(text: str | None, default: Sequence[float]) -> list[float]:
-    if text is None:
-        return list(default)
+def _yaws(text: str) -> list[float]:
     yaws = []
     for part in filter(None, text.split(",")):
         try:

@@ -53,11 +53,8 @@ def load(path: str) -> nn.Module:
 def distance(first: np.ndarray, second: np.ndarray, path: str) -> float:
     """LPIPS of two images [H, W, 3], 0..1, at least 64 px high and wide; 0 for equal ones. path: as for `load`."""
     if first.shape != second.shape or first.ndim != 3 or first.shape[2] != 3 or min(first.shape[:2]) < SMALLEST:
-        raise ValueError(
-            f"LPIPS: got images {list(first.shape)} and {list(second.shape)}, need [H, W, 3], {SMALLEST} px or more"
-        )
-    images = [
-        torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None] for image in (first, second)
-    ]
+        shapes = f"{list(first.shape)} and {list(second.shape)}"
+        raise ValueError(f"LPIPS: got images {shapes}, need [H, W, 3], {SMALLEST} px or more")
+    images = torch.from_numpy(np.stack([first, second]).astype(np.float32)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        return float(load(path)(*images, normalize=True))
+        return float(load(path)(*images.split(1), normalize=True))

@@ -65,15 +65,11 @@ def published_texture(
     as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
     try:
         result = refine_texture(
-            as_tensor(initial.texture),
-            as_tensor(np.where(seen[..., None], sampled, 0)),
-            as_tensor(seen[..., None].astype(np.float32)),
-            as_tensor(geometry.mask[..., None]),
+            as_tensor(initial.texture), as_tensor(np.where(seen[..., None], sampled, 0)),
+            as_tensor(seen[..., None].astype(np.float32)), as_tensor(geometry.mask[..., None]),
             lambda *size: _target(reconstruction, photo, *size, config.render.silhouette_erosion, device),
-            features,
-            config.refine,
-            torch.Generator(device="cpu").manual_seed(config.seed),
-        )
+            features, config.refine, torch.Generator(device="cpu").manual_seed(config.seed),
+        )  # fmt: skip
     except FloatingPointError as error:
         raise DivergedError(str(error)) from error
     # The last result is stored in the same way as those between the transfers.

@@ -33,8 +33,8 @@ def write_results(path: Path, records: Sequence[Record]) -> None:
     write_text(path, text.getvalue())
 
 
-def summarise(records: Sequence[Record], methods: Sequence[str], baseline: str, about: dict) -> dict:
-    """Everything that summary.json holds. methods: names in order. about: what the run was, a dict."""
+def write_summary(folder: Path, records: Sequence[Record], methods: Sequence[str], baseline: str, about: dict) -> dict:
+    """summary.json and summary.md. methods: names in order. about: what the run was. Returns summary.json's content."""
     problems = [f"{r.photo} {r.angle} {r.method}: {r.problem}" for r in records if r.problem]
     summary = {**about, "baseline": baseline, "problems": problems}
     for key, is_photo_view in (("reprojection", False), ("photo", True)):
@@ -45,12 +45,6 @@ def summarise(records: Sequence[Record], methods: Sequence[str], baseline: str, 
     defects = {name: DEFECT_PREFIX + name for name in DEFECTS if DEFECT_PREFIX + name in methods}
     if defects:
         summary["defects_seen_by"] = {name: worsened(records, method, "completion") for name, method in defects.items()}
-    return summary
-
-
-def write_summary(folder: Path, records: Sequence[Record], methods: Sequence[str], baseline: str, about: dict) -> dict:
-    """summary.json and summary.md. Returns the summary."""
-    summary = summarise(records, methods, baseline, about)
     write_json(folder / "summary.json", summary)
     write_text(folder / "summary.md", markdown(records, methods, baseline, summary))
     return summary

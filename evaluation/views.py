@@ -17,24 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import measures, methods, perceptual
+from evaluation import measures, methods, perceptual, reprojection
 from evaluation.identity import FacePoints
 from evaluation.layout import VIEWS
 from evaluation.methods import Method
 from evaluation.prepared import Prepared, prepare
-from evaluation.reprojection import (
-    NEAR_FRONTAL,
-    Truth,
-    Viewpoint,
-    at_size,
-    make_truth,
-    photographed,
-    regions,
-    standard,
-    turned,
-    viewpoint,
-    yaw_of,
-)
 from pipeline.reconstruction.folder import Reconstruction, load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float, read_photo
 from pipeline.reconstruction.photos import input_files
@@ -152,8 +139,8 @@ def run_view(view: View) -> tuple[str, int]:
 
 def suits_reprojection(folder: Path, limits: LimitSettings) -> tuple[bool, float]:
     """Whether a photo is near enough to frontal for the benchmark, and its yaw, degrees. Raises ReconstructionError."""
-    yaw = yaw_of(load_reconstruction(folder, limits))
-    return abs(yaw) <= NEAR_FRONTAL, yaw
+    yaw = reprojection.yaw_of(load_reconstruction(folder, limits))
+    return abs(yaw) <= reprojection.NEAR_FRONTAL, yaw
 
 
 class _TooLittleShown(Exception):
@@ -214,7 +201,7 @@ def _texture(
     size = view.scoring.size
     if method.kind == "textures":
         path = methods.finished_texture(method.folder, view.texture_name)
-        return at_size(as_float(read_photo(path, view.scoring.limits)), size), None
+        return reprojection.at_size(as_float(read_photo(path, view.scoring.limits)), size), None
     textures, shared_seconds = prepared()
     started = time.perf_counter()
     texture = methods.make_texture(method, reconstruction, textures, size)
@@ -279,13 +266,13 @@ def _write(view: View, name: str, entry: dict) -> None:
 @lru_cache(maxsize=2)
 def _photo_truth(
     folder: Path, size: int, limits: LimitSettings, changed: tuple[int, ...]
-) -> tuple[Reconstruction, Truth, FacePoints]:
+) -> tuple[Reconstruction, reprojection.Truth, FacePoints]:
     """Of a photo: its reconstruction, T*, and where its facial points lie. changed: when its files were."""
     reconstruction = load_reconstruction(folder, limits)
-    return reconstruction, make_truth(reconstruction, size), FacePoints(reconstruction)
+    return reconstruction, reprojection.make_truth(reconstruction, size), FacePoints(reconstruction)
 
 
-def _loaded(view: View) -> tuple[Reconstruction, Truth, FacePoints]:
+def _loaded(view: View) -> tuple[Reconstruction, reprojection.Truth, FacePoints]:
     changed = tuple(path.stat().st_mtime_ns for path in input_files(view.folder))
     return _photo_truth(view.folder, view.scoring.size, view.scoring.limits, changed)
 
@@ -293,8 +280,8 @@ def _loaded(view: View) -> tuple[Reconstruction, Truth, FacePoints]:
 def _turned_case(view: View) -> _Case:
     """The picture of a view, written as a reconstruction folder, and scores by its truth. Raises _TooLittleShown."""
     scoring, (reconstruction, truth, points) = view.scoring, _loaded(view)
-    picture = photographed(turned(reconstruction, view.yaw, scoring.size), truth)
-    found = regions(picture, truth)
+    picture = reprojection.photographed(reprojection.turned(reconstruction, view.yaw, scoring.size), truth)
+    found = reprojection.regions(picture, truth)
     share = np.count_nonzero(found.seen) / max(np.count_nonzero(found.known), 1)
     if share < FEWEST_SHOWN:
         needed = f"needed are {100 * FEWEST_SHOWN:.0f} %"
@@ -310,7 +297,8 @@ def _turned_case(view: View) -> _Case:
     write_image(view.place / "truth.png", as_bytes(truth.texture))
     write_image(view.place / "known.png", truth.known.astype(np.uint8) * 255)
     yaws = {"frontal": 0.0, "opposite": -view.yaw}
-    viewpoints = {name: viewpoint(turned(picture, yaw, scoring.size), truth) for name, yaw in yaws.items()}
+    heads = {name: reprojection.turned(picture, yaw, scoring.size) for name, yaw in yaws.items()}
+    viewpoints = {name: reprojection.viewpoint(head, truth) for name, head in heads.items()}
     renderings = {name: each.render(truth.texture) for name, each in viewpoints.items()}
 
     def scores(texture: np.ndarray) -> dict[str, float]:
@@ -330,9 +318,9 @@ def _turned_case(view: View) -> _Case:
 def _photo_case(view: View) -> _Case:
     """The photo itself, and scores by a complete truth where one is given."""
     scoring, (reconstruction, _, points) = view.scoring, _loaded(view)
-    unwrapped = unwrap_photo(reconstruction, standard(scoring.size))
+    unwrapped = unwrap_photo(reconstruction, reprojection.standard(scoring.size))
     lookup = build_lookup(reconstruction.mesh, reconstruction.camera, scoring.size, scoring.size)
-    own = Viewpoint(reconstruction, lookup, surely_shown(lookup, unwrapped.visibility))
+    own = reprojection.Viewpoint(reconstruction, lookup, surely_shown(lookup, unwrapped.visibility))
     photo, path = as_float(reconstruction.photo), _truth_path(view)
     truth = None if path is None else content_as_texture(read_photo(path, scoring.limits), scoring.size)
 
@@ -353,14 +341,10 @@ def _truth_path(view: View) -> Path | None:
 
 
 def _picture_scores(
-    name: str,
-    rendering: np.ndarray,  # [H, W, 3], 0..1
-    wanted: np.ndarray,  # [H, W, 3], what the rendering should be
-    seen_from: Viewpoint,
-    points: FacePoints,
+    name: str, rendering: np.ndarray, wanted: np.ndarray, seen_from: reprojection.Viewpoint, points: FacePoints,
     scoring: Scoring,
-) -> dict[str, float]:
-    """PSNR and SSIM of a rendering where it shows truth, and identity, against what it should be."""
+) -> dict[str, float]:  # fmt: skip
+    """PSNR and SSIM of a rendering where it shows truth, and identity, against what is wanted; both [H, W, 3], 0..1."""
     scores = {}
     if seen_from.shown.any():
         scores |= measures.image_scores(rendering, wanted, seen_from.shown)
