@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import scipy.sparse.linalg as sparse_linalg
+import trimesh
 from mediapipe.python.solutions import face_mesh_connections
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
@@ -55,28 +56,12 @@ def tessellation() -> np.ndarray:
 
 
 def consistent(faces: np.ndarray) -> np.ndarray:
-    """Faces [F, 3] with consistent winding, propagated from the first face over shared edges."""
-    faces = faces.copy()
-    sides = {}
-    for index, face in enumerate(faces):
-        for k in range(3):
-            sides.setdefault(frozenset((face[k], face[(k + 1) % 3])), []).append(index)
-    done, front = {0}, [0]
-    while front:
-        index = front.pop()
-        for k in range(3):
-            a, b = faces[index][k], faces[index][(k + 1) % 3]
-            for other in sides[frozenset((a, b))]:
-                if other in done:
-                    continue
-                face = list(faces[other])
-                if face[(face.index(a) + 1) % 3] == b:
-                    faces[other] = face[::-1]
-                done.add(other)
-                front.append(other)
-    if len(done) != len(faces):
+    """Faces [F, 3] with consistent winding."""
+    mesh = trimesh.Trimesh(np.zeros((POINTS, 3)), faces, process=False)
+    if mesh.body_count != 1:
         raise SystemExit("the tessellation is not one connected surface")
-    return faces
+    trimesh.repair.fix_winding(mesh)
+    return np.array(mesh.faces)
 
 
 def boundary_loops(faces: np.ndarray) -> list[list[int]]:
