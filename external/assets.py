@@ -29,6 +29,7 @@ from external import setup
 from external.download import ROOT, AssetFile, FetchError, difference, download
 from external.errors import MissingAssets
 from external.wheel_pins import WHEELS, Wheel
+from renderer.build import compiler
 
 
 @dataclass(frozen=True)
@@ -347,8 +348,8 @@ def _machine() -> list[str]:
         lines += [f"torch       {torch.__version__}", f"CUDA        {torch.version.cuda or 'not in this torch'}; {gpu}"]
     except ImportError as error:
         lines.append(f"torch       missing ({error}): pip install -r requirements.txt")
-    compiler = os.environ.get("CC", "gcc")
-    lines.append(f"compiler    {_tool_version(compiler) or f'no {compiler}: sudo apt-get install gcc'}")
+    command = compiler()
+    lines.append(f"compiler    {_tool_version(command) or f'no {command}: sudo apt-get install gcc'}")
     lines.append(f"nvcc        {_tool_version('nvcc', 'release') or 'none (needed only to build nvdiffrast)'}")
     lines.append(f"ninja       {_tool_version('ninja') or 'none (needed only to build nvdiffrast)'}")
     lines.append(f"nvdiffrast  {_version('nvdiffrast') or 'none (renderer=cpu is used)'}")

@@ -22,8 +22,7 @@ class FaceGeometry:
     crop: tuple[int, int, int, int]  # left, top, width, height in the upright photo, px
     head_to_camera: np.ndarray  # [4, 4] rigid; x to the person's left, y up, z out of the face
     mask: np.ndarray | None = None  # uint8 [H, W], of the crop: 255 where it shows the face, 0 where the face is hidden
-    texture: np.ndarray | None = None  # [V, 3] float64, the model's colour of each vertex without light, about 0..1
-    colour: np.ndarray | None = None  # [V, 3] float64, the same under the light of the photo
+    colour: np.ndarray | None = None  # [V, 3] float64, about 0..1, the model's vertex colours in the photo's light
     content: np.ndarray | None = None  # [size, size, 3] float32, 0..1, an initial texture
 
 

@@ -32,9 +32,14 @@ def outdated() -> list[Path]:
     return [source for source, made in sources if not made.exists() or made.stat().st_mtime < source.stat().st_mtime]
 
 
+def compiler() -> str:
+    """The C compiler that builds the renderer: the command without its arguments."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+
+
 def check_compiler() -> None:
     """Raises BuildError when the C compiler or Python's headers are missing."""
-    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+    command = compiler()
     if shutil.which(command) is None:
         raise BuildError(f"the C compiler '{command}' is missing; install it: sudo apt install gcc libc6-dev")
     header = Path(sysconfig.get_path("include")) / "Python.h"

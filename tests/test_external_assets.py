@@ -296,6 +296,14 @@ def test_doctor_on_an_empty_folder(empty, capsys):
     assert not empty.exists()
 
 
+@pytest.mark.parametrize("setting", ["gcc -m64", ""])
+def test_doctor_names_the_compiler_that_builds_the_renderer(empty, monkeypatch, setting):
+    """CC may hold arguments, or nothing."""
+    monkeypatch.setenv("CC", setting)
+    (line,) = (line for line in assets.doctor(empty) if line.startswith("compiler"))
+    assert re.search(r"\d+\.\d+", line) and "apt-get" not in line
+
+
 def test_doctor_on_a_folder_with_files(empty, capsys):
     put(empty, *ALWAYS, assets.FACE_MODEL)
     assert assets.main(["doctor", "--assets", str(empty)]) == 0

@@ -508,7 +508,7 @@ def test_mesh_has_the_published_layout(model):
     np.testing.assert_array_equal(result.mesh.uvs, topology.uvs[topology.front - 1])
     np.testing.assert_array_equal(result.mesh.faces, topology.info["tri"].astype(int) - 1)
     np.testing.assert_array_equal(result.mesh.uv_faces, result.mesh.faces)
-    assert result.texture.shape == result.colour.shape == (108, 3) and 0.2 < result.texture.mean() < 0.9
+    assert result.colour.shape == (108, 3) and 0.2 < result.colour.mean() < 0.9
 
 
 def test_texture_coordinates_are_looked_for_beside_the_model(tmp_path):

@@ -26,9 +26,8 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     """
     with torch.no_grad():
         faces = model(torch.as_tensor(coefficients).reshape(1, -1))
-    vertices, rotation, translation, texture, colour = (
-        values[0].cpu().double().numpy()
-        for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)
+    vertices, rotation, translation, colour = (
+        values[0].cpu().double().numpy() for values in (faces.vertices, faces.rotation, faces.translation, faces.colour)
     )
     if not vertices[:, 2].min() > 0.1 * CAMERA_DISTANCE:
         raise FaceGeometryError(
@@ -47,4 +46,4 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     pose[:3, 3] = HALF_TURN @ translation + [0, 0, CAMERA_DISTANCE]
     triangles = model.faces.cpu().numpy()
     mesh = Mesh(vertices * [1, -1, 1], triangles, model.uvs, triangles)
-    return FaceGeometry(mesh, camera, crop, pose, texture=texture, colour=colour)
+    return FaceGeometry(mesh, camera, crop, pose, colour=colour)
