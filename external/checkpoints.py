@@ -1,20 +1,15 @@
 """Reads network weights from published files without executing code in them."""
 
-import pickle
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from external.errors import first_line, shortened
+
 # Largest file size, in multiples of the wanted weights. Published files may also contain optimiser states or unused
 # layers (VGG16's classifier is eight times as large as its convolutions).
 LARGEST_SIZE_RATIO = 10
-
-_LOADER_ERRORS = (
-    pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError, AttributeError,
-    TypeError, OSError, MemoryError, AssertionError, ImportError,
-)  # fmt: skip
 
 
 def read_weights(
@@ -39,8 +34,8 @@ def read_weights(
         raise ValueError(f"{path}: has {size / 2**20:.0f} MiB, {network} {weights_size / 2**20:.0f} MiB; {expected}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except _LOADER_ERRORS as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except Exception as error:  # whatever a damaged file makes the unpickler raise
+        reason = first_line(error)
         raise ValueError(f"{path}: not a file of PyTorch weights or damaged ({reason}); {expected}") from error
     if key is not None:
         if not isinstance(state, dict) or not isinstance(state.get(key), dict):
@@ -50,8 +45,7 @@ def read_weights(
     wanted_in_file = {prefix + name: tensor for name, tensor in wanted.items()}
     problems = _differences(state if isinstance(state, dict) else {}, wanted_in_file, prefix)
     if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(f"{path}: not {network}: {', '.join(problems[:3])}{more}; {expected}")
+        raise ValueError(f"{path}: not {network}: {shortened(problems)}; {expected}")
     return {name: state[prefix + name] for name in wanted}
 
 

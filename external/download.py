@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class AssetFile:
 
 def difference(path: Path, file: AssetFile) -> str:
     """How a file differs from the published one, in words; "" where it matches or nothing is known of it."""
+    if not path.exists():
+        return "missing"
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"{size} bytes, not {file.size}"
@@ -48,20 +50,17 @@ def work_folder(folder: Path) -> Iterator[Path]:
     Only one process at a time can use it. Files left by a killed process are removed by the next process.
     Raises FetchError where another process uses it, or where a file cannot be written (also inside the `with` block).
     """
+    work = folder / ".partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
-        try:
+        with ExitStack() as cleanup:
+            lock = os.open(folder, os.O_RDONLY)
+            cleanup.callback(os.close, lock)
             _lock(lock, folder)
-            work = folder / ".partial"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            try:
-                yield work
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-        finally:
-            os.close(lock)
+            cleanup.callback(shutil.rmtree, work, ignore_errors=True)
+            yield work
     except OSError as error:
         raise FetchError(f"{folder} cannot be written to: {reason(error)}") from error
 
@@ -76,10 +75,10 @@ def _lock(descriptor: int, folder: Path) -> None:
         pass  # the file system does not support locks
 
 
-def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> None:
+def download(url: str, target: Path, file: AssetFile) -> None:
     """Downloads a published file to `target`, which is replaced only by a complete file with the right checksum.
 
-    Shows a progress bar on a terminal, unless `quiet`.
+    Shows a progress bar on a terminal.
     Raises FetchError: no network, no answer within TIMEOUT, wrong checksum, or `target` cannot be written.
     """
     by_hand = f"or download it elsewhere and put it at {target}"
@@ -89,7 +88,7 @@ def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> No
     except ImportError as error:
         raise FetchError(f"{error.name} is missing: pip install -r requirements.txt, {by_hand} ({url})") from error
     pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=not quiet and sys.stderr.isatty(), timeout=TIMEOUT)
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
     with work_folder(target.parent) as work:
         try:
             pooch.retrieve(url, f"sha256:{file.sha256}", fname=target.name, path=work, downloader=downloader)
@@ -100,9 +99,8 @@ def download(url: str, target: Path, file: AssetFile, quiet: bool = False) -> No
             why = reason(error)
             raise FetchError(f"{url} cannot be downloaded ({why}): check the network, {by_hand}") from error
         except ValueError as error:  # pooch: wrong checksum
-            raise FetchError(
-                f"{url} does not have the expected sha256 {file.sha256[:8]}...: try again, {by_hand}"
-            ) from error
+            expected = f"the expected sha256 {file.sha256[:8]}..."
+            raise FetchError(f"{url} does not have {expected}: try again, {by_hand}") from error
         os.replace(work / target.name, target)
 
 

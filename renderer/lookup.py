@@ -7,7 +7,7 @@ stored as a second matrix. It needs no atomics, so results on a CPU are identica
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,7 @@ from scipy import sparse
 from renderer.camera import Camera
 from renderer.kernels import gather_texels, multiply_rows
 from renderer.mesh import Mesh
-from renderer.rasterize import MAXIMUM_SIZE, Fragments, rasterize
+from renderer.rasterize import Fragments, check_size, rasterize
 
 SparseMatrix = sparse.csr_array | torch.Tensor  # on a CPU, and on other devices (CSR)
 MAXIMUM_SUPERSAMPLING = 4
@@ -28,18 +28,14 @@ DENSITY_PROBE = 512  # px, longer side of the image in which texel_density is me
 
 
 class _Product(torch.autograd.Function):
-    """matrix @ values [P, 3], whose gradient is adjoint @ gradient; linear, so it can be differentiated again.
+    """matrix [N, P] @ values [P, 3], whose gradient is adjoint [P, N] @ gradient [N, 3].
 
-    planar: store the result channel by channel, as textures are.
+    It is linear, so it can be differentiated again. planar: store the result channel by channel, as textures are.
     """
 
     @staticmethod
     def forward(
-        context: Any,
-        values: torch.Tensor,  # [P, 3]
-        matrix: SparseMatrix,  # [N, P]
-        adjoint: SparseMatrix,  # [P, N]
-        planar: bool,
+        context: Any, values: torch.Tensor, matrix: SparseMatrix, adjoint: SparseMatrix, planar: bool
     ) -> torch.Tensor:  # [N, 3]
         context.matrix, context.adjoint, context.planar = matrix, adjoint, planar
         if isinstance(matrix, torch.Tensor):
@@ -89,19 +85,14 @@ class TextureLookup:
         """
         expected = (1, 3, self.texture_height, self.texture_width)
         if tuple(texture.shape) != expected or texture.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"the texture is {texture.dtype} of shape {tuple(texture.shape)}; "
-                f"float32 or float64 {expected} is needed"
-            )
+            given = f"{texture.dtype} of shape {tuple(texture.shape)}"
+            raise ValueError(f"the texture is {given}; float32 or float64 {expected} is needed")
         matrix, adjoint = self._matrices(texture.device, texture.dtype)
         return _Product.apply(texture.reshape(3, -1).T, matrix, adjoint, False)
 
     def to(self, device: torch.device | str) -> "TextureLookup":
         """The same look-up with its tensors on a device. (Calls follow the texture's device in any case.)"""
-        return TextureLookup(
-            self.height, self.width, self.texture_height, self.texture_width, self.supersampling,
-            self.pixels.to(device), self.coverage.to(device), self.matrix, self._prepared,
-        )  # fmt: skip
+        return replace(self, pixels=self.pixels.to(device), coverage=self.coverage.to(device))
 
     def to_image(self, colours: torch.Tensor, background: "float | torch.Tensor" = 0.0) -> torch.Tensor:
         """The image [1, 3, H, W] of colours [N, 3] over a background, blended by coverage; differentiable.
@@ -146,9 +137,7 @@ def build_lookup(
     not alias. backend: as for `rasterize`; it affects the rasterisation only.
     Raises ValueError (sizes), RasterizeError (geometry) or RendererUnavailable.
     """
-    for name, size in (("height", height), ("width", width)):
-        if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
-            raise ValueError(f"the texture's {name} is {size!r}; 1 to {MAXIMUM_SIZE} texels are needed")
+    check_size("the texture", height, width, "texels")
     if supersampling is None:
         density = texel_density(mesh, camera, height, width, backend)
         supersampling = int(np.clip(np.ceil(density - 0.1), 1, MAXIMUM_SUPERSAMPLING))
@@ -199,9 +188,7 @@ def _matrix_rows(
 
 def texel_density(mesh: Mesh, camera: Camera, height: int, width: int, backend: str = "cpu") -> float:
     """Upper quartile over the covered pixels of the texels along a pixel's side; 0 when no pixel is covered."""
-    shrink = min(1.0, DENSITY_PROBE / max(camera.width, camera.height))
-    probe = camera.resized(max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink)))
-    ids = rasterize(mesh, probe, backend).face_ids
+    ids = rasterize(mesh, camera.scaled(min(1.0, DENSITY_PROBE / max(camera.width, camera.height))), backend).face_ids
     ids = ids[ids >= 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         in_image = _areas(camera.project(mesh.vertices)[mesh.faces])

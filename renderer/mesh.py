@@ -32,9 +32,10 @@ class Mesh:
         if np.size(self.uvs) == 0 or np.size(self.uv_faces) == 0:
             raise MeshError("the mesh has no texture coordinates; unwrap it (OBJ: 'vt' lines and 'f v/vt ...')")
         for name, columns in (("vertices", 3), ("uvs", 2)):
-            object.__setattr__(self, name, _positions(getattr(self, name), name, columns))
+            object.__setattr__(self, name, checked_positions(getattr(self, name), name, columns))
         for name, into in (("faces", "vertices"), ("uv_faces", "uvs")):
-            object.__setattr__(self, name, _indices(getattr(self, name), name, into, len(getattr(self, into))))
+            indices = checked_indices(getattr(self, name), name, into, len(getattr(self, into)))
+            object.__setattr__(self, name, indices)
         if len(self.faces) != len(self.uv_faces):
             raise MeshError(f"there are {len(self.faces)} faces but {len(self.uv_faces)} uv_faces; one each is needed")
         outside = np.flatnonzero((self.uvs < -UV_SLACK).any(1) | (self.uvs > 1 + UV_SLACK).any(1))
@@ -43,7 +44,7 @@ class Mesh:
             raise MeshError(f"uvs[{first}] is {self.uvs[first].tolist()}; 0..1 is needed (one texture, no tiles)")
 
 
-def _positions(values: Any, name: str, columns: int) -> np.ndarray:
+def checked_positions(values: Any, name: str, columns: int) -> np.ndarray:
     """The values as float64 [N, columns]. Raises MeshError naming the first bad value."""
     try:
         array = np.ascontiguousarray(values, dtype=np.float64)
@@ -57,11 +58,11 @@ def _positions(values: Any, name: str, columns: int) -> np.ndarray:
     return array
 
 
-def _indices(values: Any, name: str, into: str, count: int) -> np.ndarray:
+def checked_indices(values: Any, name: str, into: str, count: int) -> np.ndarray:
     """The values as int32 [F, 3], all in 0..count - 1. Raises MeshError naming the first bad value."""
     array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != 3 or len(array) == 0:
-        raise MeshError(f"{name} are {array.dtype} of shape {array.shape}; integers [F, 3] with F > 0 are needed")
+    if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != 3:
+        raise MeshError(f"{name} are {array.dtype} of shape {array.shape}; integers [F, 3] are needed")
     bad = np.flatnonzero(((array < 0) | (array >= count)).any(axis=1))
     if len(bad):
         raise MeshError(f"{name}[{bad[0]}] is {array[bad[0]].tolist()}; indices 0..{count - 1} into {into} are needed")
@@ -81,10 +82,8 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """
     weighted = face_normals(vertices, faces)
     corners = faces.ravel()
-    sums = np.stack(
-        [np.bincount(corners, np.repeat(weighted[:, axis], 3), minlength=len(vertices)) for axis in range(3)], axis=1
-    )
-    return normalised(sums)
+    sums = [np.bincount(corners, np.repeat(column, 3), minlength=len(vertices)) for column in weighted.T]
+    return normalised(np.stack(sums, axis=1))
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:
@@ -127,16 +126,15 @@ def load_mesh(path: str | Path) -> Mesh:
                 u, v = words[1:3]
                 uvs.append((float(u), float(v)))
             elif words[0] == "f":
-                corners = [_corner(word, len(vertices), len(uvs)) for word in words[1:]]
-                if len(corners) < 3:
+                (vertex, uv), *others = (_corner(word, len(vertices), len(uvs)) for word in words[1:])
+                if len(others) < 2:
                     raise ValueError
-                for second, third in pairwise(corners[1:]):
-                    faces.append((corners[0][0], second[0], third[0]))
-                    uv_faces.append((corners[0][1], second[1], third[1]))
+                for second, third in pairwise(others):
+                    faces.append((vertex, second[0], third[0]))
+                    uv_faces.append((uv, second[1], third[1]))
         except LookupError:
-            raise MeshError(
-                f"{path}: line {number}: '{line.strip()}' has no texture coordinates; f v/vt ... is needed"
-            ) from None
+            what = f"'{line.strip()}' has no texture coordinates; f v/vt ... is needed"
+            raise MeshError(f"{path}: line {number}: {what}") from None
         except ValueError:
             raise MeshError(f"{path}: line {number}: '{line.strip()[:60]}' is not a valid '{words[0]}' line") from None
     if not faces:
@@ -163,11 +161,7 @@ def _corner(word: str, vertex_count: int, uv_count: int) -> tuple[int, int]:
 
 
 def save_mesh(
-    mesh: Mesh,
-    path: str | Path,
-    material_file: str | None = None,
-    material: str | None = None,
-    normals: np.ndarray | None = None,
+    mesh: Mesh, path: str | Path, material_file: str = "", material: str = "", normals: np.ndarray | None = None
 ) -> None:
     """Writes an OBJ file that load_mesh reads back exactly.
 

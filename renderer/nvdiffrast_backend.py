@@ -65,24 +65,19 @@ def draw(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> tuple[np.nd
 
 
 def draw_with(
-    library: Any,  # a module with nvdiffrast's `rasterize`
-    context: Any,
-    vertices: np.ndarray,  # [V, 3] float64
-    faces: np.ndarray,  # [F, 3] int32
-    camera: Camera,
-    device: torch.device | None,
+    library: Any, context: Any, vertices: np.ndarray, faces: np.ndarray, camera: Camera, device: torch.device | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`draw` with a given library, its context and its device."""
+    """`draw` with a given library (a module with nvdiffrast's `rasterize`), its context and its device."""
     if len(faces) >= LARGEST_FACE_COUNT:
-        raise ValueError(
-            f"there are {len(faces)} faces; nvdiffrast can number fewer than {LARGEST_FACE_COUNT}; use renderer=cpu"
-        )
+        limit = f"fewer than {LARGEST_FACE_COUNT}; use renderer=cpu"
+        raise ValueError(f"there are {len(faces)} faces; nvdiffrast can number {limit}")
     face_ids = np.full((camera.height, camera.width), -1, dtype=np.int32)
     barycentrics = np.zeros((camera.height, camera.width, 3), dtype=np.float32)
     depth = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    if not len(faces) or not (vertices[faces][:, :, 2] > 0).any():
+    depths = vertices[faces][:, :, 2]
+    if not (depths > 0).any():
         return face_ids, barycentrics, depth
-    planes = near_and_far(vertices[faces][:, :, 2])
+    planes = near_and_far(depths)
     triangles = torch.from_numpy(faces).to(device)
     corners = torch.from_numpy(np.ascontiguousarray(vertices)).to(device)
     for top in range(0, camera.height, LARGEST_TILE):
@@ -92,17 +87,15 @@ def draw_with(
             positions = torch.from_numpy(clip_positions(vertices, tile, *planes)).to(device)
             drawn, _ = library.rasterize(context, positions[None], triangles, (height, width), grad_db=False)
             ids = drawn[0, :, :, 3].round().int() - 1
-            here = np.s_[top : top + height, left : left + width]
-            weights, distance = fragments_of(ids, corners, triangles, tile)
-            face_ids[here] = ids.cpu().numpy()
-            barycentrics[here], depth[here] = weights.cpu().numpy(), distance.cpu().numpy()
+            found = ids, *fragments_of(ids, corners, triangles, tile)
+            for whole, part in zip((face_ids, barycentrics, depth), found, strict=True):
+                whole[top : top + height, left : left + width] = part.cpu().numpy()
     return face_ids, barycentrics, depth
 
 
 def near_and_far(depths: np.ndarray) -> tuple[float, float]:
     """Depths of the near and far planes, which enclose everything in front of the camera. depths: of all vertices."""
-    farthest = float(depths.max())
-    nearest = float(depths.min())
+    nearest, farthest = float(depths.min()), float(depths.max())
     return (nearest / 2 if nearest > 0 else NEAREST_SHARE * farthest), 2 * farthest
 
 
@@ -118,13 +111,11 @@ def clip_positions(vertices: np.ndarray, camera: Camera, near: float, far: float
 
 
 def fragments_of(
-    face_ids: torch.Tensor,  # [H, W] int32, -1 = no face
-    vertices: torch.Tensor,  # [V, 3] float64, camera space
-    faces: torch.Tensor,  # [F, 3] int32
-    camera: Camera,
+    face_ids: torch.Tensor, vertices: torch.Tensor, faces: torch.Tensor, camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Barycentrics [H, W, 3] and depth [H, W], float32, of the faces that the pixels show.
 
+    face_ids [H, W] int32, -1 = no face. vertices [V, 3] float64, camera space. faces [F, 3] int32.
     Evaluates the homogeneous edge functions of the CPU backend at the pixel centres in double precision.
     """
     height, width = face_ids.shape

@@ -7,7 +7,7 @@ import numpy as np
 
 from renderer.camera import Camera
 from renderer.kernels import rasterize_homogeneous
-from renderer.mesh import Mesh
+from renderer.mesh import Mesh, MeshError, checked_indices, checked_positions
 
 MAXIMUM_SIZE = 16384  # px on a side
 MAXIMUM_COORDINATE = 1e30
@@ -68,30 +68,24 @@ def rasterize_uv(uvs: np.ndarray, uv_faces: np.ndarray, height: int, width: int)
 def _checked(positions: Any, faces: Any, columns: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Positions as float64 [N, columns] and faces as int32 [F, 3]. Raises RasterizeError for other content."""
     try:
-        positions = np.asarray(positions, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise RasterizeError(f"{name} are not numbers; [N, {columns}] is needed") from None
-    faces = np.asarray(faces)
-    if positions.ndim != 2 or positions.shape[1] != columns:
-        raise RasterizeError(f"{name} have shape {positions.shape}; [N, {columns}] is needed")
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
-        raise RasterizeError(f"faces are {faces.dtype} of shape {faces.shape}; integers [F, 3] are needed")
-    if not np.isfinite(positions).all():
-        row = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-        raise RasterizeError(f"{name}[{row}] is {positions[row].tolist()}; finite numbers are needed")
-    if faces.size and (faces.min() < 0 or faces.max() >= len(positions)):
-        bad = int(faces.min()) if faces.min() < 0 else int(faces.max())
-        raise RasterizeError(f"a face refers to {name}[{bad}]; there are {len(positions)}, counted from 0")
-    return positions, np.ascontiguousarray(faces, dtype=np.int32)
+        positions = checked_positions(positions, name, columns)
+        return positions, checked_indices(faces, "faces", name, len(positions))
+    except MeshError as error:
+        raise RasterizeError(str(error)) from None
+
+
+def check_size(what: str, height: int, width: int, unit: str) -> None:
+    """Raises RasterizeError for a size beyond the limits. what: whose size."""
+    for name, size in (("height", height), ("width", width)):
+        if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
+            raise RasterizeError(f"{what}'s {name} is {size!r}; 1 to {MAXIMUM_SIZE} {unit} are needed")
 
 
 def _check_limits(positions: np.ndarray, height: int, width: int) -> None:
     """Raises RasterizeError for an image size or a coordinate beyond the limits. positions: [N, 3]."""
-    for name, size in (("height", height), ("width", width)):
-        if not isinstance(size, (int, np.integer)) or not 1 <= size <= MAXIMUM_SIZE:
-            raise RasterizeError(f"the image's {name} is {size!r}; 1 to {MAXIMUM_SIZE} pixels are needed")
-    if positions.size and np.abs(positions).max() > MAXIMUM_COORDINATE:
-        largest = np.abs(positions).max()
+    check_size("the image", height, width, "pixels")
+    largest = np.abs(positions).max(initial=0)
+    if largest > MAXIMUM_COORDINATE:
         raise RasterizeError(f"a coordinate reaches {largest:.3g}; below {MAXIMUM_COORDINATE:g} is needed")
 
 

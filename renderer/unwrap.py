@@ -21,9 +21,8 @@ def unwrap(photo: np.ndarray, geometry: TexelGeometry, camera: Camera) -> np.nda
     photo = np.asarray(photo)
     expected = (camera.height, camera.width, 3)
     if photo.shape != expected or photo.dtype.kind != "f":
-        raise ValueError(
-            f"the photo is {photo.dtype} of shape {photo.shape}; floats {expected} are needed (the camera's size)"
-        )
+        given = f"{photo.dtype} of shape {photo.shape}"
+        raise ValueError(f"the photo is {given}; floats {expected} are needed (the camera's size)")
     level_image = np.ascontiguousarray(photo, dtype=np.float32)
     sampled = np.zeros((*geometry.mask.shape, 3), dtype=np.float32)
     image = np.full((*geometry.mask.shape, 2), np.nan)
@@ -47,10 +46,9 @@ def unwrap(photo: np.ndarray, geometry: TexelGeometry, camera: Camera) -> np.nda
             continue
         shrink = np.array([level_image.shape[1] / camera.width, level_image.shape[0] / camera.height])
         counts = np.clip(np.ceil(extent[here] * shrink.max() - 0.1), 1, MAXIMUM_SAMPLES).astype(np.int32)
-        found = np.empty((int(here.sum()), 3), dtype=np.float32)
-        sample_footprints(
-            level_image, centres[here] * shrink, along_columns[here] * shrink, along_rows[here] * shrink, counts, found
-        )
+        found = np.empty((len(counts), 3), dtype=np.float32)
+        places = (positions[here] * shrink for positions in (centres, along_columns, along_rows))
+        sample_footprints(level_image, *places, counts, found)
         colours[here] = found
     # Bicubic interpolation overshoots at hard edges.
     sampled[usable] = np.clip(colours, photo.min(), photo.max())
@@ -64,11 +62,8 @@ def _steps(image: np.ndarray, axis: int) -> np.ndarray:  # [h, w, 2] -> [h, w, 2
     without neighbours.
     """
     forward = np.diff(image, axis=axis)
-    padding = [(0, 0)] * 3
-    both = []
-    for side in ((0, 1), (1, 0)):
-        padding[axis] = side
-        both.append(np.pad(forward, padding, constant_values=np.nan))
+    gap = np.full_like(image[:1] if axis == 0 else image[:, :1], np.nan)
+    both = np.concatenate([forward, gap], axis), np.concatenate([gap, forward], axis)
     lengths = [np.nan_to_num((step**2).sum(axis=2), nan=np.inf) for step in both]
     shorter = np.where((lengths[0] <= lengths[1])[..., None], both[0], both[1])
     return np.nan_to_num(shorter, nan=0.0)

@@ -38,13 +38,9 @@ def texel_geometry(mesh: Mesh, height: int, width: int) -> TexelGeometry:
 
 
 def visibility(
-    geometry: TexelGeometry,
-    mesh: Mesh,
-    camera: Camera,
-    full_cosine: float = 0.35,
-    zero_cosine: float = 0.15,
-    erosion: float = 2.0,
-) -> np.ndarray:
+    geometry: TexelGeometry, mesh: Mesh, camera: Camera,
+    full_cosine: float = 0.35, zero_cosine: float = 0.15, erosion: float = 2.0,
+) -> np.ndarray:  # fmt: skip
     """Confidence [H, W] float32, 0..1, that the photo shows a texel: viewing angle factor times occlusion factor.
 
     The angle factor is a smooth step of the cosine between the outward normal and the direction to the camera: 0 at
@@ -53,13 +49,8 @@ def visibility(
     other sizes in proportion). Outside the islands the confidence is 0. Raises ValueError for cosines out of order.
     """
     if not -1 <= zero_cosine < full_cosine <= 1 or erosion < 0:
-        raise ValueError(
-            f"zero_cosine {zero_cosine}, full_cosine {full_cosine}, erosion {erosion}: "
-            "-1 <= zero_cosine < full_cosine <= 1 and erosion >= 0 are needed"
-        )
-    confidence = np.zeros(geometry.mask.shape, dtype=np.float32)
-    if not geometry.mask.any():
-        return confidence
+        given = f"zero_cosine {zero_cosine}, full_cosine {full_cosine}, erosion {erosion}"
+        raise ValueError(f"{given}: -1 <= zero_cosine < full_cosine <= 1 and erosion >= 0 are needed")
     seen = unoccluded(geometry, mesh, camera)
     cosines = _view_cosines(geometry)
     cosines *= _sign(cosines, seen, geometry.mask)
@@ -72,8 +63,7 @@ def visibility(
         distance = cv2.distanceTransform((~hidden).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         # Distances are between texel centres; the border of the hidden area is half a texel nearer.
         angle = angle * np.clip((distance - 0.5 - erosion * scale) / (RAMP * scale), 0, 1)
-    confidence[seen] = angle[seen]
-    return confidence
+    return np.where(seen, angle, 0).astype(np.float32)
 
 
 def outward_sign(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> float:
@@ -92,7 +82,8 @@ def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarra
     whatever its slope; the tolerance is about a pixel's size on the surface. The four votes are weighted bilinearly, so
     that occlusion borders have sub-pixel accuracy.
     """
-    buffer = _buffer_camera(camera)
+    longest = max(camera.width, camera.height)
+    buffer = camera.scaled(np.clip(longest, *DEPTH_BUFFER) / longest)
     face_ids = rasterize(mesh, buffer).face_ids
     planes = _inverse_depth_planes(mesh, buffer)
 
@@ -124,10 +115,9 @@ def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarra
         across = np.where(right, fraction[:, 0], 1 - fraction[:, 0])
         down = np.where(below, fraction[:, 1], 1 - fraction[:, 1])
         votes += across * down * free
-    visible = np.zeros(len(inside), dtype=bool)
-    visible[inside] = votes > 0.5
+    inside[inside] = votes > 0.5
     result = np.zeros(geometry.mask.shape, dtype=bool)
-    result[geometry.mask] = visible
+    result[geometry.mask] = inside
     return result
 
 
@@ -139,13 +129,6 @@ def _view_cosines(geometry: TexelGeometry) -> np.ndarray:  # [H, W]
 def _sign(cosines: np.ndarray, seen: np.ndarray, mask: np.ndarray) -> float:  # [H, W] float, bool, bool
     chosen = seen if seen.any() else mask
     return 1.0 if cosines[chosen].sum(dtype=np.float64) >= 0 else -1.0
-
-
-def _buffer_camera(camera: Camera) -> Camera:
-    """The camera at the size of the z-buffer."""
-    longest = max(camera.width, camera.height)
-    scale = min(max(longest, DEPTH_BUFFER[0]), DEPTH_BUFFER[1]) / longest
-    return camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
 
 def _inverse_depth_planes(mesh: Mesh, camera: Camera) -> np.ndarray:

@@ -95,11 +95,10 @@ def test_fetch_makes_the_file_and_nothing_else(server, weights, tmp_path, capfd)
     assert server.requests == 1 and capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("quiet", [False, True])
-def test_progress_is_shown_on_a_terminal(weights, tmp_path, monkeypatch, capfd, quiet):
+def test_progress_is_shown_on_a_terminal(weights, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(download.sys.stderr, "isatty", lambda: True)
-    fetch(weights, tmp_path, quiet)
-    assert ("100%" in capfd.readouterr().err) is not quiet
+    fetch(weights, tmp_path)
+    assert "100%" in capfd.readouterr().err
 
 
 def test_what_a_killed_process_left_is_removed(weights, tmp_path):
@@ -297,6 +296,14 @@ def test_doctor_on_an_empty_folder(empty, capsys):
     assert not empty.exists()
 
 
+@pytest.mark.parametrize("setting", ["gcc -m64", ""])
+def test_doctor_names_the_compiler_that_builds_the_renderer(empty, monkeypatch, setting):
+    """CC may hold arguments, or nothing."""
+    monkeypatch.setenv("CC", setting)
+    (line,) = (line for line in assets.doctor(empty) if line.startswith("compiler"))
+    assert re.search(r"\d+\.\d+", line) and "apt-get" not in line
+
+
 def test_doctor_on_a_folder_with_files(empty, capsys):
     put(empty, *ALWAYS, assets.FACE_MODEL)
     assert assets.main(["doctor", "--assets", str(empty)]) == 0
@@ -315,6 +322,14 @@ def test_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(ASSETS) + 2 and len({line.count("|") for line in lines}) == 1
     assert all(asset.name in line for asset, line in zip(ASSETS, lines[2:], strict=True))
+
+
+def test_commercial_use_of_weights_trained_on_research_pictures_is_unsettled():
+    (line,) = (line for line in assets.table() if line.startswith("| HED"))
+    assert "| unsettled, see docs/licences.md |" in line
+    (entry,) = assets.used_by("hed")
+    assert entry["commercial_use"] == "unsettled, see docs/licences.md" and entry["non_commercial"] is False
+    assert "commercial_use" not in assets.used_by("mtcnn")[0]
 
 
 def test_licences_page_has_the_table():

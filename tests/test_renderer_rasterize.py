@@ -191,8 +191,8 @@ GOOD = np.array([[0.0, 0, 2], [1, 0, 2], [0, 1, 2]])
     [
         (GOOD * np.nan, [[0, 1, 2]], "vertices[0]"),
         (np.where(GOOD == 1, np.inf, GOOD), [[0, 1, 2]], "vertices[1]"),
-        (GOOD, [[0, 1, 3]], "vertices[3]"),
-        (GOOD, [[0, -1, 2]], "vertices[-1]"),
+        (GOOD, [[0, 1, 3]], "faces[0] is [0, 1, 3]; indices 0..2 into vertices"),
+        (GOOD, [[0, -1, 2]], "faces[0] is [0, -1, 2]; indices 0..2 into vertices"),
         (GOOD, [[0.0, 1.0, 2.0]], "float64"),
         (GOOD, [[0, 1]], "(1, 2)"),
         (GOOD[:, :2], [[0, 1, 2]], "(3, 2)"),

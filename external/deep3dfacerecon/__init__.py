@@ -6,19 +6,16 @@ the Basel Face Model 2009. This project includes neither the face model nor the 
 own licences, for non-commercial research.
 """
 
-from external.deep3dfacerecon.alignment import align, crop_to_photo
-from external.deep3dfacerecon.face_model import FaceModel, Faces
+from external.deep3dfacerecon.alignment import align
+from external.deep3dfacerecon.face_model import FaceModel
 from external.deep3dfacerecon.morphable_model import load_face_model, make_face_model
 from external.deep3dfacerecon.network import ReconstructionNetwork, load_network
-from external.deep3dfacerecon.reconstruction import PUPIL_DISTANCE, reconstruct
+from external.deep3dfacerecon.reconstruction import reconstruct
 
 __all__ = [
-    "PUPIL_DISTANCE",
     "FaceModel",
-    "Faces",
     "ReconstructionNetwork",
     "align",
-    "crop_to_photo",
     "load_face_model",
     "load_network",
     "make_face_model",

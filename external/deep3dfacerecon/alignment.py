@@ -53,9 +53,8 @@ def align(photo: Image.Image, points: Points) -> tuple[np.ndarray, Alignment]:
     alignment = (photo.width, photo.height, STANDARD_SIZE / size, *shift)
     width, height, left, top = placement(alignment)
     if min(width, height) < 1:
-        raise FaceGeometryError(
-            f"align: the five points span far more than the photo ({photo.width} x {photo.height} px)"
-        )
+        size = f"{photo.width} x {photo.height} px"
+        raise FaceGeometryError(f"align: the five points span far more than the photo ({size})")
     window = (left, top, left + CROP_SIZE, top + CROP_SIZE)
     if width * height > LARGEST_RESIZED:
         return np.array(_resized_window(photo, width, height, window)), alignment
@@ -69,18 +68,6 @@ def placement(alignment: Alignment) -> tuple[int, int, int, int]:
     left = int(width / 2 - CROP_SIZE / 2 + (shift_x - full_width / 2) * scale)
     top = int(height / 2 - CROP_SIZE / 2 + (full_height / 2 - shift_y) * scale)
     return width, height, left, top
-
-
-def crop_to_photo(positions: np.ndarray, alignment: Alignment) -> np.ndarray:  # [..., 2] -> [..., 2] float64
-    """Maps positions in the crop with y upwards (`Faces.projection`, `.landmarks`) to positions in the photo.
-
-    Photo positions are x right, y down, px, with pixel centres at +0.5. The mapping is exact: it uses the integer sizes
-    and offsets of the resized and cropped photo, not the scale from which they were rounded.
-    """
-    width, height, left, top = placement(alignment)
-    positions = np.asarray(positions, dtype=np.float64)
-    x, y = positions[..., 0] + left, CROP_SIZE - positions[..., 1] + top
-    return np.stack([x * (alignment[0] / width), y * (alignment[1] / height)], axis=-1)
 
 
 def _scaled_orthographic_pose(points: np.ndarray) -> tuple[float, tuple[float, float]]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from external.deep3dfacerecon.mat_files import read_mat, vertex_ids
+from external.errors import shortened
 
 MODEL_FILE = "BFM_model_front.mat"
 UV_FILE, FRONT_INDEX_FILE = "BFM_UV.mat", "BFM_front_idx.mat"
@@ -32,8 +33,6 @@ class Faces:
     vertices: Tensor  # [B, V, 3], camera space, decimetres
     texture: Tensor  # [B, V, 3], RGB without light, about 0..1
     colour: Tensor  # [B, V, 3], RGB under the predicted light, about 0..1
-    landmarks: Tensor  # [B, 68, 2], positions in the crop
-    projection: Tensor  # [B, V, 2], px of the crop: x right, y up from its lower edge, pixel centres at +0.5
     rotation: Tensor  # [B, 3, 3], applied to rows: v @ R + t
     translation: Tensor  # [B, 3]
 
@@ -41,25 +40,19 @@ class Faces:
 class FaceModel(nn.Module):
     """The face model of a BFM_model_front.mat. It moves to the device of the coefficients.
 
-    faces: [F, 3] int64 into the V vertices. keypoints: [68] int64, the vertices of the landmarks.
+    faces: [F, 3] int64 into the V vertices.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Raises FileNotFoundError; ValueError for another or a damaged file, naming it and the first differences."""
         super().__init__()
         self.path = Path(path)
-        content = read_mat(
-            self.path,
-            ("meanshape", "meantex", "idBase", "exBase", "texBase", "tri", "point_buf", "keypoints"),
-            f"{MODEL_FILE}, made from the Basel Face Model 2009 by external.deep3dfacerecon.make_face_model",
-        )
-        count = content["meanshape"].size // 3
-        problems = []
-        for name, shape in (
-            ("meanshape", (3 * count,)), ("meantex", (3 * count,)),
-            *((basis, (3 * count, columns)) for basis, columns in BASES.items()),
-        ):  # fmt: skip
-            array = content[name]
+        origin = f"{MODEL_FILE}, made from the Basel Face Model 2009 by external.deep3dfacerecon.make_face_model"
+        content = read_mat(self.path, ("meanshape", "meantex", *BASES, "tri", "point_buf"), origin)
+        count, problems = content["meanshape"].size // 3, []
+        shapes = {"meanshape": (), "meantex": (), **{basis: (columns,) for basis, columns in BASES.items()}}
+        for name, columns in shapes.items():
+            array, shape = content[name], (3 * count, *columns)
             flat = array.reshape(-1) if len(shape) == 1 else array
             if flat.shape != shape or array.dtype.kind not in "fiu":
                 problems.append(f"{name} is {list(array.shape)}, not {list(shape)} numbers")
@@ -67,10 +60,8 @@ class FaceModel(nn.Module):
                 problems.append(f"{name} holds values that are not finite numbers")
         faces = vertex_ids(content["tri"], "tri", (-1, 3), count, problems)
         around = vertex_ids(content["point_buf"], "point_buf", (count, -1), len(faces) + 1, problems)
-        keypoints = vertex_ids(content["keypoints"], "keypoints", (68,), count, problems)
         if problems:
-            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-            raise ValueError(f"{self.path}: not a {MODEL_FILE}: {', '.join(problems[:3])}{more}")
+            raise ValueError(f"{self.path}: not a {MODEL_FILE}: {shortened(problems)}")
 
         mean_shape = content["meanshape"].reshape(count, 3).astype(np.float64)
         self.register_buffer("mean_shape", torch.tensor(mean_shape - mean_shape.mean(0), dtype=torch.float32))
@@ -79,7 +70,6 @@ class FaceModel(nn.Module):
             self.register_buffer(name, torch.tensor(content[key], dtype=torch.float32))
         self.register_buffer("faces", torch.from_numpy(faces))
         self.register_buffer("faces_around", torch.from_numpy(around))
-        self.register_buffer("keypoints", torch.from_numpy(keypoints))
 
     @cached_property
     def uvs(self) -> np.ndarray:
@@ -96,9 +86,8 @@ class FaceModel(nn.Module):
         rows = vertex_ids(rows, "idx", (len(self.mean_shape),), len(uvs), problems)
         if problems or uvs.ndim != 2 or uvs.shape[1] != 2:
             problems = problems or [f"UV is {list(uvs.shape)}, not [N, 2]"]
-            raise ValueError(
-                f"{self.path.parent}: {UV_FILE} and {FRONT_INDEX_FILE} do not match {self.path.name}: {problems[0]}"
-            )
+            given = f"{self.path.parent}: {UV_FILE} and {FRONT_INDEX_FILE}"
+            raise ValueError(f"{given} do not match {self.path.name}: {problems[0]}")
         return uvs[rows].astype(np.float64)
 
     def forward(self, coefficients: Tensor) -> Faces:
@@ -108,8 +97,7 @@ class FaceModel(nn.Module):
         """
         if coefficients.ndim != 2 or coefficients.shape[1] != 257:
             raise ValueError(f"FaceModel: got coefficients {list(coefficients.shape)}, need [B, 257]")
-        if self.mean_shape.device != coefficients.device:
-            self.to(coefficients.device)
+        self.to(coefficients.device)
         coefficients = coefficients.to(self.mean_shape.dtype)
         identity, expression, tint, angles, light, translation = coefficients.split((80, 64, 80, 3, 27, 3), dim=1)
         shape = identity @ self.identity_basis.T + expression @ self.expression_basis.T
@@ -119,8 +107,7 @@ class FaceModel(nn.Module):
         colour = texture * lighting(self.normals(shape) @ rotation, light)
         vertices = shape @ rotation + translation[:, None]
         vertices = torch.cat([vertices[..., :2], CAMERA_DISTANCE - vertices[..., 2:]], dim=2)
-        projection = FOCAL * vertices[..., :2] / vertices[..., 2:] + CENTRE
-        return Faces(vertices, texture, colour, projection[:, self.keypoints], projection, rotation, translation)
+        return Faces(vertices, texture, colour, rotation, translation)
 
     def normals(self, shape: Tensor) -> Tensor:  # [B, V, 3] -> [B, V, 3]
         """Unit normals of vertices [B, V, 3]: the unweighted mean direction of the adjacent faces."""
@@ -153,19 +140,10 @@ def lighting(normals: Tensor, coefficients: Tensor) -> Tensor:  # [B, V, 3], [B,
     """
     x, y, z = normals.unbind(2)
     constant, linear, quadratic = math.sqrt(math.pi) / 2, math.sqrt(math.pi), math.sqrt(15 * math.pi / 8)
-    terms = torch.stack(
-        [
-            torch.full_like(x, constant),
-            -linear * y,
-            linear * z,
-            -linear * x,
-            quadratic * x * y,
-            -quadratic * y * z,
-            quadratic / (2 * math.sqrt(3)) * (3 * z * z - 1),
-            -quadratic * x * z,
-            quadratic / 2 * (x * x - y * y),
-        ],
-        dim=2,
-    )
+    terms = (
+        torch.full_like(x, constant), -linear * y, linear * z, -linear * x,
+        quadratic * x * y, -quadratic * y * z, quadratic / (2 * math.sqrt(3)) * (3 * z * z - 1),
+        -quadratic * x * z, quadratic / 2 * (x * x - y * y),
+    )  # fmt: skip
     weights = coefficients.view(-1, 3, 9) + F.pad(coefficients.new_full((1, 1, 1), AMBIENT), (0, 8))
-    return terms @ weights.transpose(1, 2)
+    return torch.stack(terms, dim=2) @ weights.transpose(1, 2)

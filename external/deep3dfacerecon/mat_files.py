@@ -1,17 +1,11 @@
 """Reads MATLAB files of face models, with errors that name the file and the entry."""
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-_READER_ERRORS = (
-    ValueError, TypeError, LookupError, OSError, EOFError, ArithmeticError, AttributeError, MemoryError, AssertionError,
-    NotImplementedError, struct.error, zlib.error, MatReadError,
-)  # fmt: skip
+from external.errors import first_line, shortened
 
 
 def read_mat(path: str | Path, names: tuple[str, ...], origin: str) -> dict[str, np.ndarray]:
@@ -25,13 +19,12 @@ def read_mat(path: str | Path, names: tuple[str, ...], origin: str) -> dict[str,
     try:
         # Without appendmat=False, scipy could read a file of another name instead.
         content = loadmat(str(path), appendmat=False, variable_names=names)
-    except _READER_ERRORS as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except Exception as error:  # whatever a damaged file makes scipy raise
+        reason = first_line(error)
         raise ValueError(f"{path}: not a MATLAB file (version 4 to 7) or damaged ({reason}); need {origin}") from error
     missing = [name for name in names if not isinstance(content.get(name), np.ndarray)]
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise ValueError(f"{path}: no array {', '.join(missing[:3])}{more} in it; need {origin}")
+        raise ValueError(f"{path}: no array {shortened(missing)} in it; need {origin}")
     return content
 
 
@@ -41,13 +34,12 @@ def vertex_ids(array: np.ndarray, name: str, shape: tuple[int, ...], limit: int,
     Adds errors to `problems`; the result is then empty.
     """
     rows = array.reshape(-1) if len(shape) == 1 else array
-    empty = np.zeros([0] + [max(length, 0) for length in shape[1:]], dtype=np.int64)
     fits = rows.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, rows.shape, strict=True))
     if not fits or rows.size == 0 or rows.dtype.kind not in "fiu":
         wanted = ", ".join("N" if length < 0 else str(length) for length in shape)
         problems.append(f"{name} is {list(array.shape)}, not [{wanted}] numbers")
-        return empty
-    if not (rows.min() >= 1 and rows.max() <= limit and (rows == np.floor(rows)).all()):
+    elif not (rows.min() >= 1 and rows.max() <= limit and (rows == np.floor(rows)).all()):
         problems.append(f"{name} holds {rows.min()} to {rows.max()}, not whole numbers from 1 to {limit}")
-        return empty
-    return rows.astype(np.int64) - 1
+    else:
+        return rows.astype(np.int64) - 1
+    return np.zeros(0, dtype=np.int64)

@@ -15,7 +15,9 @@ from external.deep3dfacerecon.mat_files import read_mat, vertex_ids
 
 MORPHABLE_MODEL_FILE, EXPRESSION_FILE = "01_MorphableModel.mat", "Exp_Pca.bin"
 EXPRESSION_INDEX_FILE, DEVIATIONS_FILE, INFO_FILE = "BFM_exp_idx.mat", "std_exp.txt", "facemodel_info.mat"
-PUBLIC_FILES = (EXPRESSION_INDEX_FILE, FRONT_INDEX_FILE, INFO_FILE, DEVIATIONS_FILE)
+SOURCE_FILES = (
+    MORPHABLE_MODEL_FILE, EXPRESSION_FILE, EXPRESSION_INDEX_FILE, FRONT_INDEX_FILE, INFO_FILE, DEVIATIONS_FILE,
+)  # fmt: skip
 INFO = ("tri", "point_buf", "tri_mask2", "keypoints", "frontmask2_idx", "skinmask")  # copied unchanged
 MICROMETRES = 1e5  # per decimetre
 LARGEST_EXPRESSION_COUNT = 1000
@@ -30,30 +32,27 @@ def load_face_model(folder: str | Path) -> FaceModel:
     """
     folder = Path(folder)
     if not (folder / MODEL_FILE).is_file():
-        needed = (MORPHABLE_MODEL_FILE, EXPRESSION_FILE, *PUBLIC_FILES)
-        missing = [name for name in needed if not (folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{folder} has no {MODEL_FILE}; to make it, {', '.join(missing)} must also be in this folder"
-            )
-        make_face_model(folder / MORPHABLE_MODEL_FILE, folder / EXPRESSION_FILE, folder)
+        make_face_model(folder)
     return FaceModel(folder / MODEL_FILE)
 
 
-def make_face_model(morphable_model: str | Path, expression: str | Path, folder: str | Path) -> Path:
+def make_face_model(folder: Path) -> Path:
     """Writes BFM_model_front.mat into a folder; an existing file is replaced once the new one is complete.
 
-    morphable_model: 01_MorphableModel.mat of the Basel Face Model 2009 (shapePC [3N, K], shapeEV, shapeMU in
-    micrometres; texPC, texEV, texMU in 0..255). expression: Exp_Pca.bin (int32 count K; float32 mean [3M] and basis
-    [K, 3M]). folder: output folder; BFM_exp_idx.mat, BFM_front_idx.mat, facemodel_info.mat and std_exp.txt are searched
-    there first, then in the folder of the morphable model.
-    Returns the file's path. Raises FileNotFoundError; ValueError naming the file that does not match and how.
+    The folder contains 01_MorphableModel.mat of the Basel Face Model 2009 (shapePC [3N, K], shapeEV, shapeMU in
+    micrometres; texPC, texEV, texMU in 0..255), Exp_Pca.bin (int32 count K; float32 mean [3M] and basis [K, 3M]),
+    BFM_exp_idx.mat, BFM_front_idx.mat, facemodel_info.mat and std_exp.txt.
+    Returns the file's path. Raises FileNotFoundError naming all missing files; ValueError naming the file that does not
+    match and how.
     """
-    morphable_model, expression, folder = Path(morphable_model), Path(expression), Path(folder)
-    public = {name: _find(name, folder, morphable_model.parent) for name in PUBLIC_FILES}
-    trimmed = read_mat(public[EXPRESSION_INDEX_FILE], ("trimIndex",), _PUBLIC_ORIGIN)["trimIndex"]
-    front = read_mat(public[FRONT_INDEX_FILE], ("idx",), _PUBLIC_ORIGIN)["idx"]
-    info = read_mat(public[INFO_FILE], INFO, _PUBLIC_ORIGIN)
+    missing = [name for name in SOURCE_FILES if not (folder / name).is_file()]
+    if missing:
+        needed = f"{', '.join(missing)} must also be in this folder"
+        raise FileNotFoundError(f"{folder} has no {MODEL_FILE}; to make it, {needed}")
+    morphable_model, expression = folder / MORPHABLE_MODEL_FILE, folder / EXPRESSION_FILE
+    trimmed = read_mat(folder / EXPRESSION_INDEX_FILE, ("trimIndex",), _PUBLIC_ORIGIN)["trimIndex"]
+    front = read_mat(folder / FRONT_INDEX_FILE, ("idx",), _PUBLIC_ORIGIN)["idx"]
+    info = read_mat(folder / INFO_FILE, INFO, _PUBLIC_ORIGIN)
     origin = f"{MORPHABLE_MODEL_FILE} of the Basel Face Model 2009 (faces.dmi.unibas.ch/bfm)"
     names = ("shapePC", "shapeEV", "shapeMU", "texPC", "texEV", "texMU")
     basel = read_mat(morphable_model, names, origin)
@@ -70,11 +69,11 @@ def make_face_model(morphable_model: str | Path, expression: str | Path, folder:
             problems.append(f"{kind}EV is {list(deviations.shape)}, not [{basis.shape[1]}]")
     _raise_problems(morphable_model, problems)
     trimmed = vertex_ids(trimmed, "trimIndex", (-1,), full_count, problems)
-    _raise_problems(public[EXPRESSION_INDEX_FILE], problems)
+    _raise_problems(folder / EXPRESSION_INDEX_FILE, problems)
     front = vertex_ids(front, "idx", (-1,), len(trimmed), problems)
-    _raise_problems(public[FRONT_INDEX_FILE], problems)
+    _raise_problems(folder / FRONT_INDEX_FILE, problems)
     expression_basis = _read_expressions(expression, len(trimmed))
-    deviations = _read_deviations(public[DEVIATIONS_FILE], len(expression_basis))
+    deviations = _read_deviations(folder / DEVIATIONS_FILE, len(expression_basis))
 
     rows, used = trimmed[front], BASES["exBase"]
     # Select rows first: the complete bases would take gigabytes in double precision.
@@ -87,7 +86,6 @@ def make_face_model(morphable_model: str | Path, expression: str | Path, folder:
         "texBase": _scaled_rows(basel["texPC"], basel["texEV"], rows, BASES["texBase"]),
     }
     content = {name: array.astype(np.float32) for name, array in content.items()}
-    target = folder / MODEL_FILE
     partial = folder / f"{MODEL_FILE}.partial-{os.getpid()}"
     try:
         with partial.open("wb") as file:
@@ -95,22 +93,11 @@ def make_face_model(morphable_model: str | Path, expression: str | Path, folder:
         try:
             FaceModel(partial)
         except ValueError as error:
-            reason = str(error).partition(": ")[2]
-            raise ValueError(
-                f"{morphable_model}, {expression} and {public[INFO_FILE]} do not match each other: {reason}"
-            ) from error
-        os.replace(partial, target)
+            given = f"{morphable_model}, {expression} and {folder / INFO_FILE}"
+            raise ValueError(f"{given} do not match each other: {str(error).partition(': ')[2]}") from error
+        return partial.replace(folder / MODEL_FILE)
     finally:
         partial.unlink(missing_ok=True)
-    return target
-
-
-def _find(name: str, *folders: Path) -> Path:
-    """The file in the first folder that has it. Raises FileNotFoundError."""
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"{folders[0] / name}: no such file; need {_PUBLIC_ORIGIN}")
 
 
 def _raise_problems(path: Path, problems: list[str]) -> None:
@@ -130,20 +117,16 @@ def _scaled_rows(basis: np.ndarray, deviations: np.ndarray, vertices: np.ndarray
 
 def _read_expressions(path: Path, count: int) -> np.ndarray:
     """The basis [K, 3 count] float32 of an Exp_Pca.bin. Its mean expression is not used, as in the published code."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; need {EXPRESSION_FILE} (CoarseData of github.com/Juyong/3DFace)"
-        )
     size = path.stat().st_size
     with path.open("rb") as file:
         header = np.fromfile(file, dtype="<i4", count=1)
         components = int(header[0]) if len(header) else 0
-        used = BASES["exBase"]
+        allowed = range(BASES["exBase"], LARGEST_EXPRESSION_COUNT + 1)
         wanted = 4 + 4 * 3 * count * (components + 1)
-        if not used <= components <= LARGEST_EXPRESSION_COUNT or size != wanted:
-            needed = f"{wanted} for {components} expressions" if used <= components <= LARGEST_EXPRESSION_COUNT else (
-                f"a count of {used} to {LARGEST_EXPRESSION_COUNT} expressions at its start, not {components}"
-            )  # fmt: skip
+        if components not in allowed or size != wanted:
+            needed = f"{wanted} for {components} expressions"
+            if components not in allowed:
+                needed = f"a count of {allowed[0]} to {allowed[-1]} expressions at its start, not {components}"
             raise ValueError(f"{path}: has {size} bytes; need an {EXPRESSION_FILE} of {count} vertices: {needed}")
         file.seek(4 * 3 * count, os.SEEK_CUR)
         return np.fromfile(file, dtype="<f4", count=components * 3 * count).reshape(components, 3 * count)
@@ -152,7 +135,7 @@ def _read_expressions(path: Path, count: int) -> np.ndarray:
 def _read_deviations(path: Path, count: int) -> np.ndarray:
     """The standard deviations [count] float64 of a std_exp.txt. Raises ValueError."""
     try:
-        deviations = np.array([float(word) for word in path.read_text(encoding="utf-8").split()])
+        deviations = np.array(path.read_text(encoding="utf-8").split(), dtype=np.float64)
     except ValueError as error:
         raise ValueError(f"{path}: is not a list of numbers ({error}); need {_PUBLIC_ORIGIN}") from error
     if len(deviations) != count:

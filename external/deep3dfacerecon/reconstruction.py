@@ -4,18 +4,15 @@ The published camera shows a 224 px crop of the resized photo, with y and z in o
 corresponding part of the original photo, at its original resolution.
 """
 
-import math
-
 import numpy as np
 import torch
 
 from external.deep3dfacerecon.alignment import CROP_SIZE, Alignment, placement
 from external.deep3dfacerecon.face_model import CAMERA_DISTANCE, CENTRE, FOCAL, FaceModel
-from external.geometry import FaceGeometry, FaceGeometryError
+from external.geometry import FaceGeometry, FaceGeometryError, crop_within
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
-PUPIL_DISTANCE = 0.63  # decimetres, adult mean
 # From the published axes (x right, y up, z towards the camera) to OpenCV's: a rotation by 180 degrees about x.
 HALF_TURN = np.diag([1.0, -1.0, -1.0])
 
@@ -29,9 +26,8 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     """
     with torch.no_grad():
         faces = model(torch.as_tensor(coefficients).reshape(1, -1))
-    vertices, rotation, translation, texture, colour = (
-        values[0].cpu().double().numpy()
-        for values in (faces.vertices, faces.rotation, faces.translation, faces.texture, faces.colour)
+    vertices, rotation, translation, colour = (
+        values[0].cpu().double().numpy() for values in (faces.vertices, faces.rotation, faces.translation, faces.colour)
     )
     if not vertices[:, 2].min() > 0.1 * CAMERA_DISTANCE:
         raise FaceGeometryError(
@@ -40,12 +36,8 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     photo_width, photo_height = alignment[:2]
     width, height, left, top = placement(alignment)
     across, down = photo_width / width, photo_height / height
-    seen_left, seen_top = max(math.floor(left * across), 0), max(math.floor(top * down), 0)
-    seen_right = min(math.ceil((left + CROP_SIZE) * across), photo_width)
-    seen_bottom = min(math.ceil((top + CROP_SIZE) * down), photo_height)
-    if seen_right - seen_left < 2 or seen_bottom - seen_top < 2:
-        raise FaceGeometryError("the face lies outside the photo")
-    crop = seen_left, seen_top, seen_right - seen_left, seen_bottom - seen_top
+    right, bottom = (left + CROP_SIZE) * across, (top + CROP_SIZE) * down
+    crop = crop_within(left * across, top * down, right, bottom, photo_width, photo_height)
     camera = Camera(CROP_SIZE, CROP_SIZE, FOCAL, FOCAL, CENTRE, CENTRE).cropped(-left, -top, width, height)
     camera = camera.resized(photo_width, photo_height).cropped(*crop)
 
@@ -54,4 +46,4 @@ def reconstruct(coefficients: torch.Tensor | np.ndarray, alignment: Alignment, m
     pose[:3, 3] = HALF_TURN @ translation + [0, 0, CAMERA_DISTANCE]
     triangles = model.faces.cpu().numpy()
     mesh = Mesh(vertices * [1, -1, 1], triangles, model.uvs, triangles)
-    return FaceGeometry(mesh, camera, crop, pose, texture=texture, colour=colour)
+    return FaceGeometry(mesh, camera, crop, pose, colour=colour)

@@ -8,7 +8,7 @@ its depth. The camera therefore reproduces the detected positions exactly, whate
 import numpy as np
 
 from external.face_mesh.template import load_template
-from external.geometry import PUPIL_DISTANCE, FaceGeometry, FaceGeometryError
+from external.geometry import PUPIL_DISTANCE, FaceGeometry, FaceGeometryError, crop_within
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
@@ -27,11 +27,7 @@ def reconstruct(
     template = load_template(subdivisions)
     low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
     centre, reach = (low + high) / 2, (0.5 + crop_margin) * (high - low).max()
-    left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(centre + reach), (photo_width, photo_height)).astype(int)
-    if right - left < 2 or bottom - top < 2:
-        raise FaceGeometryError("the face lies outside the photo")
-
+    crop = left, top, width, height = crop_within(*centre - reach, *centre + reach, photo_width, photo_height)
     points = template.positions @ landmarks
     eyes = landmarks[list(RIGHT_EYE)].mean(0) - landmarks[list(LEFT_EYE)].mean(0)
     pixels_per_metre = np.linalg.norm(eyes) / PUPIL_DISTANCE
@@ -41,9 +37,9 @@ def reconstruct(
         raise FaceGeometryError("the detected points reach behind the camera; they are not those of a face")
     vertices = np.concatenate([(points[:, :2] - centre) / focal * depth, depth], axis=1)
     mesh = Mesh(vertices, template.faces, template.uvs, template.faces)
-    camera = Camera(int(right - left), int(bottom - top), focal, focal, centre[0] - left, centre[1] - top)
+    camera = Camera(width, height, focal, focal, centre[0] - left, centre[1] - top)
     pose = rigid_pose(template.shape, vertices[: len(template.shape)])
-    return FaceGeometry(mesh, camera, (int(left), int(top), int(right - left), int(bottom - top)), pose)
+    return FaceGeometry(mesh, camera, crop, pose)
 
 
 def rigid_pose(shape: np.ndarray, points: np.ndarray) -> np.ndarray:  # [N, 3], [N, 3] -> [4, 4]
