@@ -11,7 +11,9 @@ class Settings(BaseModel):
     Raises pydantic.ValidationError, a ValueError, for an unknown name and for a value that is not allowed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def changed(self, **values: Any) -> Self:
         """A copy with other values, checked like any other. Raises pydantic.ValidationError."""
@@ -21,104 +23,71 @@ class Settings(BaseModel):
 class RefineSettings(Settings):
     """What the refinement does."""
 
-    features: Literal["auto", "vgg16", "patches", "none"] = Field(
-        "auto",
-        description="Features that content and style are compared by. auto: vgg16 if its weights and a GPU are "
-        "present, else none; on skin that the photo does not show, raw patches have no measurable benefit. none: "
-        "rendering loss only.",
-    )
-    vgg16_weights: str = Field(
-        "", description="Path of torchvision's vgg16-397923af.pth. Empty: looked up in the assets folder."
-    )
-    scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
-        [0.5, 1.0], min_length=1, description="Working sizes, coarse to fine, as fractions of the texture size."
-    )
-    transfers: int = Field(
-        1, ge=1, le=1_000_000, description="How often the whole schedule is run, each time from the last result."
-    )
-    iterations: int = Field(40, ge=0, le=1_000_000, description="Steps per scale with all losses.")
-    rendering_iterations: int = Field(
-        30,
-        ge=0,
-        le=1_000_000,
-        description="Last steps, with the rendering loss alone at full size: they fit seen texels to the photo. The "
-        "paper: 0.",
-    )
-    rendering_step: float = Field(
-        4e-3, gt=0, le=1, description="Adam step of these last steps, in units of the 0..1 colour range."
-    )
-    parameters: Literal["texels", "pyramid"] = Field(
-        "texels", description="What is optimised: texels, or the levels of a Laplacian pyramid (pyramid, the paper)."
-    )
-    pyramid_depth: int = Field(5, ge=1, le=12, description="Laplacian levels above the coarsest image.")
-    optimiser: Literal["adam", "sgd"] = Field(
-        "adam", description="adam, or sgd with momentum (the paper; needs parameters: pyramid)."
-    )
-    learning_rate: float = Field(
-        4e-3,
-        gt=0,
-        description="Step of the optimiser. texels: in units of the 0..1 colour range; pyramid: of the paper's -1..1 "
-        "range.",
-    )
-    decay_learning_rate: bool = Field(
-        True,
-        description="Lower the learning rate to zero along a cosine within each scale, so that L1 leaves no grain. "
-        "The paper: false.",
-    )
-    momentum: float = Field(0.9, ge=0, le=0.999, description="Momentum of sgd.")
-    style_step: float = Field(
-        1e-3,
-        ge=0,
-        description="Step of content and style on unseen texels (parameters: texels only), in units of the 0..1 "
-        "colour range. Larger steps blur, and leave a crack along the border of the seen region.",
-    )
-    content_weight: float = Field(8.0, ge=0, description="Weight a of the content loss.")
-    style_weight: float = Field(1.7, ge=0, description="Weight b of the style loss.")
-    moment_weight: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the moments within the style loss. The paper: 1. They pull the mean colour of unseen "
-        "texels to that of seen ones, a tint where light or skin differ. Keep 1 with sgd: cosine distances alone do "
-        "not limit the size of the features, and sgd's large steps diverge.",
-    )
-    rendering_weight: float = Field(20.0, ge=0, description="Weight g of the rendering loss, on colours of -1..1.")
-    content_decay: float = Field(1.1, gt=0, description="Divisor of the content weight after each transfer.")
-    rendering_growth: float = Field(1.1, gt=0, description="Factor of the rendering weight after each transfer.")
-    style_region: Literal["unseen", "all"] = Field(
-        "unseen",
-        description="Texels that content and style may change: the unseen ones, fading out with confidence, or all "
-        "(the paper).",
-    )
-    style_draws: int = Field(5, ge=1, le=1_000_000, description="How often style positions are drawn.")
-    style_samples: int = Field(400, ge=2, le=1_000_000, description="Style positions per draw, without replacement.")
-    mirrored_style: bool = Field(
-        False,
-        description="Take every other draw, starting with the first, from the mirrored texture, as the paper does. "
-        "Skin of the far side then takes its style from the near side, including asymmetries of the light and of the "
-        "person.",
-    )
-    style_from_seen: bool = Field(
-        True,
-        description="Draw style only where the photo shows the texture, and compare only texels inside the islands. "
-        "false, as published: from the whole sampled texture, black where nothing is seen; the moments then darken "
-        "the result.",
-    )
-    result_samples: int = Field(
-        1024,
-        ge=2,
-        le=1_000_000,
-        description="Positions at which result, style and content are compared in each step. The paper: 2048.",
-    )
-    content_noise: bool = Field(
-        False,
-        description="Add noise, N(0, 1), to the content's features from ReLU 3_3 on (vgg16 only), so that the result "
-        "keeps less of the content's fine structure. The published runs have none: their --add_noise switches it off.",
-    )
-    stretch_between_transfers: bool = Field(
-        False,
-        description="Between transfers stretch the texture to 0..1 and round it down to 8 bit, as the published code "
-        "does. Colours drift with every transfer; false leaves them as optimised.",
-    )
+    features: Literal["auto", "vgg16", "patches", "none"] = "auto"
+    """Features that content and style are compared by. auto: vgg16 if its weights and a GPU are present, else none; on
+    skin that the photo does not show, raw patches have no measurable benefit. none: rendering loss only."""
+    vgg16_weights: str = ""
+    """Path of torchvision's vgg16-397923af.pth. Empty: looked up in the assets folder."""
+    scales: list[Annotated[float, Field(gt=0, le=1)]] = Field([0.5, 1.0], min_length=1)
+    """Working sizes, coarse to fine, as fractions of the texture size."""
+    transfers: int = Field(1, ge=1, le=1_000_000)
+    """How often the whole schedule is run, each time from the last result."""
+    iterations: int = Field(40, ge=0, le=1_000_000)
+    """Steps per scale with all losses."""
+    rendering_iterations: int = Field(30, ge=0, le=1_000_000)
+    """Last steps, with the rendering loss alone at full size: they fit seen texels to the photo. The paper: 0."""
+    rendering_step: float = Field(4e-3, gt=0, le=1)
+    """Adam step of these last steps, in units of the 0..1 colour range."""
+    parameters: Literal["texels", "pyramid"] = "texels"
+    """What is optimised: texels, or the levels of a Laplacian pyramid (pyramid, the paper)."""
+    pyramid_depth: int = Field(5, ge=1, le=12)
+    """Laplacian levels above the coarsest image."""
+    optimiser: Literal["adam", "sgd"] = "adam"
+    """adam, or sgd with momentum (the paper; needs parameters: pyramid)."""
+    learning_rate: float = Field(4e-3, gt=0)
+    """Step of the optimiser. texels: in units of the 0..1 colour range; pyramid: of the paper's -1..1 range."""
+    decay_learning_rate: bool = True
+    """Lower the learning rate to zero along a cosine within each scale, so that L1 leaves no grain. The paper:
+    false."""
+    momentum: float = Field(0.9, ge=0, le=0.999)
+    """Momentum of sgd."""
+    style_step: float = Field(1e-3, ge=0)
+    """Step of content and style on unseen texels (parameters: texels only), in units of the 0..1 colour range. Larger
+    steps blur, and leave a crack along the border of the seen region."""
+    content_weight: float = Field(8.0, ge=0)
+    """Weight a of the content loss."""
+    style_weight: float = Field(1.7, ge=0)
+    """Weight b of the style loss."""
+    moment_weight: float = Field(0.0, ge=0)
+    """Weight of the moments within the style loss. The paper: 1. They pull the mean colour of unseen texels to that of
+    seen ones, a tint where light or skin differ. Keep 1 with sgd: cosine distances alone do not limit the size of the
+    features, and sgd's large steps diverge."""
+    rendering_weight: float = Field(20.0, ge=0)
+    """Weight g of the rendering loss, on colours of -1..1."""
+    content_decay: float = Field(1.1, gt=0)
+    """Divisor of the content weight after each transfer."""
+    rendering_growth: float = Field(1.1, gt=0)
+    """Factor of the rendering weight after each transfer."""
+    style_region: Literal["unseen", "all"] = "unseen"
+    """Texels that content and style may change: the unseen ones, fading out with confidence, or all (the paper)."""
+    style_draws: int = Field(5, ge=1, le=1_000_000)
+    """How often style positions are drawn."""
+    style_samples: int = Field(400, ge=2, le=1_000_000)
+    """Style positions per draw, without replacement."""
+    mirrored_style: bool = False
+    """Take every other draw, starting with the first, from the mirrored texture, as the paper does. Skin of the far
+    side then takes its style from the near side, including asymmetries of the light and of the person."""
+    style_from_seen: bool = True
+    """Draw style only where the photo shows the texture, and compare only texels inside the islands. false, as
+    published: from the whole sampled texture, black where nothing is seen; the moments then darken the result."""
+    result_samples: int = Field(1024, ge=2, le=1_000_000)
+    """Positions at which result, style and content are compared in each step. The paper: 2048."""
+    content_noise: bool = False
+    """Add noise, N(0, 1), to the content's features from ReLU 3_3 on (vgg16 only), so that the result keeps less of the
+    content's fine structure. The published runs have none: their --add_noise switches it off."""
+    stretch_between_transfers: bool = False
+    """Between transfers stretch the texture to 0..1 and round it down to 8 bit, as the published code does. Colours
+    drift with every transfer; false leaves them as optimised."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

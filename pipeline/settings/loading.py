@@ -282,7 +282,7 @@ def _limits(setting: dict) -> str:
 
 def _help(setting: dict) -> str:
     """Meaning of a setting, with its limits and the choices that the meaning does not name."""
-    text, choices = setting["description"], setting.get("enum", ())
+    text, choices = " ".join(setting["description"].split()), setting.get("enum", ())
     if not all(choice in text for choice in choices):
         return f"{text} One of: {', '.join(choices)}."
     limits = _limits(setting.get("items", setting))

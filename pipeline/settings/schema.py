@@ -15,39 +15,31 @@ _SAME_RESULTS = {"changes_results": False}
 class DetectSettings(Settings):
     """Which faces of a photo are taken."""
 
-    points: Literal["auto", "mtcnn"] = Field(
-        "auto",
-        description="Source of the eyes, nose and mouth corners. auto: detections/<stem>.txt beside the photos if "
-        "there is one (five lines 'x y', px), else MTCNN. mtcnn: always MTCNN.",
-    )
-    face: Literal["largest", "all"] | Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        "largest", description="Which face: largest, all, or a number: 0 is the largest, 1 the next."
-    )
-    minimum_confidence: float = Field(0.9, ge=0, le=1, description="Detections of lower confidence are dropped.")
-    minimum_size: float = Field(40.0, ge=8, description="Smallest face in pixels; MTCNN finds few below 40.")
-    try_turned: bool = Field(True, description="If no face is found, try the photo turned by 90, 180 and 270 degrees.")
+    points: Literal["auto", "mtcnn"] = "auto"
+    """Source of the eyes, nose and mouth corners. auto: detections/<stem>.txt beside the photos if there is one (five
+    lines 'x y', px), else MTCNN. mtcnn: always MTCNN."""
+    face: Literal["largest", "all"] | Annotated[int, Field(ge=0, le=1_000_000)] = "largest"
+    """Which face: largest, all, or a number: 0 is the largest, 1 the next."""
+    minimum_confidence: float = Field(0.9, ge=0, le=1)
+    """Detections of lower confidence are dropped."""
+    minimum_size: float = Field(40.0, ge=8)
+    """Smallest face in pixels; MTCNN finds few below 40."""
+    try_turned: bool = True
+    """If no face is found, try the photo turned by 90, 180 and 270 degrees."""
 
 
 class ReconstructSettings(Settings):
     """Mesh and camera from a detected face."""
 
-    system: Literal["face_mesh", "deep3dfacerecon"] = Field(
-        "face_mesh",
-        description="face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for "
-        "non-commercial research; you obtain its weights and the Basel Face Model (python -m external.assets doctor "
-        "says how).",
-    )
-    model_colours: bool = Field(
-        False,
-        description="Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the "
-        "paper.",
-    )
-    crop_margin: float = Field(
-        0.6, ge=0, le=3, description="face_mesh: border around the detected box, as a share of its longer side."
-    )
-    subdivisions: int = Field(
-        2, ge=0, le=4, description="face_mesh: how often each triangle of the template is split in four."
-    )
+    system: Literal["face_mesh", "deep3dfacerecon"] = "face_mesh"
+    """face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for non-commercial research; you
+    obtain its weights and the Basel Face Model (python -m external.assets doctor says how)."""
+    model_colours: bool = False
+    """Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper."""
+    crop_margin: float = Field(0.6, ge=0, le=3)
+    """face_mesh: border around the detected box, as a share of its longer side."""
+    subdivisions: int = Field(2, ge=0, le=4)
+    """face_mesh: how often each triangle of the template is split in four."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -62,23 +54,17 @@ class ReconstructSettings(Settings):
 class UnwrapSettings(Settings):
     """From photo to sampled texture and visibility (I_S)."""
 
-    full_cosine: float = Field(
-        0.45, ge=0, le=1, description="Surface seen at this cosine of the viewing angle or more counts fully."
-    )
-    zero_cosine: float = Field(
-        0.25, ge=0, le=1, description="Surface seen at this cosine of the viewing angle or less counts as unseen."
-    )
-    erosion: float = Field(
-        2.0, ge=0, le=64, description="Width of the rim removed from the seen region, in texels of a 1024 texture."
-    )
-    exclude_hair: bool = Field(True, description="Hair and background over the face count as unseen.")
-    fit_iterations: int = Field(
-        30,
-        ge=0,
-        le=1_000_000,
-        description="Steps of the rendering loss that make the sampled texture as sharp as the photo before the "
-        "completion. The paper: 0.",
-    )
+    full_cosine: float = Field(0.45, ge=0, le=1)
+    """Surface seen at this cosine of the viewing angle or more counts fully."""
+    zero_cosine: float = Field(0.25, ge=0, le=1)
+    """Surface seen at this cosine of the viewing angle or less counts as unseen."""
+    erosion: float = Field(2.0, ge=0, le=64)
+    """Width of the rim removed from the seen region, in texels of a 1024 texture."""
+    exclude_hair: bool = True
+    """Hair and background over the face count as unseen."""
+    fit_iterations: int = Field(30, ge=0, le=1_000_000)
+    """Steps of the rendering loss that make the sampled texture as sharp as the photo before the completion. The paper:
+    0."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -93,123 +79,77 @@ class UnwrapSettings(Settings):
 class CompletionSettings(Settings):
     """How unseen texels get their first colours (I_C)."""
 
-    method: Literal["symmetric", "smooth"] = Field(
-        "symmetric",
-        description="Source of unseen texels: the other half of the face (symmetric) or their surroundings (smooth).",
-    )
-    relight: bool = Field(True, description="Correct mirrored colours by the difference in light between the halves.")
-    light_spread: float = Field(
-        0.2,
-        ge=0.001,
-        le=10,
-        description="Expected difference in light between the halves: standard deviation of each odd spherical "
-        "harmonic of the log brightness. Lower values trust the photo's shading less.",
-    )
-    border_decay: float = Field(
-        40.0, ge=1, le=512, description="Texels of a 512 texture over which a step at the border fades to 1/e."
-    )
+    method: Literal["symmetric", "smooth"] = "symmetric"
+    """Source of unseen texels: the other half of the face (symmetric) or their surroundings (smooth)."""
+    relight: bool = True
+    """Correct mirrored colours by the difference in light between the halves."""
+    light_spread: float = Field(0.2, ge=0.001, le=10)
+    """Expected difference in light between the halves: standard deviation of each odd spherical harmonic of the log
+    brightness. Lower values trust the photo's shading less."""
+    border_decay: float = Field(40.0, ge=1, le=512)
+    """Texels of a 512 texture over which a step at the border fades to 1/e."""
 
 
 class RenderSettings(Settings):
     """The rendering that is compared with the photo."""
 
-    maximum_size: int = Field(
-        1536, ge=64, le=8192, description="Longest side of the rendering loss in pixels; larger crops are scaled down."
-    )
-    silhouette_erosion: float = Field(
-        0.005,
-        ge=0,
-        le=0.2,
-        description="Distance of the rendering loss from the silhouette, as a share of the longest side.",
-    )
-    mean_over: Literal["covered", "photo"] = Field(
-        "covered",
-        description="Pixels that the rendering loss averages over. covered: those that the mesh covers, so that its "
-        "weight does not depend on the crop. photo: the whole crop, as published; there the mesh covers about half.",
-    )
+    maximum_size: int = Field(1536, ge=64, le=8192)
+    """Longest side of the rendering loss in pixels; larger crops are scaled down."""
+    silhouette_erosion: float = Field(0.005, ge=0, le=0.2)
+    """Distance of the rendering loss from the silhouette, as a share of the longest side."""
+    mean_over: Literal["covered", "photo"] = "covered"
+    """Pixels that the rendering loss averages over. covered: those that the mesh covers, so that its weight does not
+    depend on the crop. photo: the whole crop, as published; there the mesh covers about half."""
 
 
 class LimitSettings(Settings):
     """Size limits of input files. Larger files are refused before they take memory."""
 
-    photo_megapixels: float = Field(
-        200.0,
-        gt=0,
-        le=2000,
-        description="Largest photo or content image, in millions of pixels.",
-        json_schema_extra=_SAME_RESULTS,
-    )
-    photo_megabytes: float = Field(
-        500.0,
-        gt=0,
-        le=100_000,
-        description="Largest file of a photo or content image.",
-        json_schema_extra=_SAME_RESULTS,
-    )
-    mesh_megabytes: float = Field(
-        200.0,
-        gt=0,
-        le=100_000,
-        description="Largest mesh.obj; 200 is about two million triangles.",
-        json_schema_extra=_SAME_RESULTS,
-    )
+    photo_megapixels: float = Field(200.0, gt=0, le=2000, json_schema_extra=_SAME_RESULTS)
+    """Largest photo or content image, in millions of pixels."""
+    photo_megabytes: float = Field(500.0, gt=0, le=100_000, json_schema_extra=_SAME_RESULTS)
+    """Largest file of a photo or content image."""
+    mesh_megabytes: float = Field(200.0, gt=0, le=100_000, json_schema_extra=_SAME_RESULTS)
+    """Largest mesh.obj; 200 is about two million triangles."""
 
 
 class OutputSettings(Settings):
     """What is written."""
 
-    preview_size: int = Field(512, ge=64, le=4096, description="Height in pixels of each picture in preview.png.")
+    preview_size: int = Field(512, ge=64, le=4096)
+    """Height in pixels of each picture in preview.png."""
 
 
 class LogSettings(Settings):
     """What is written for watching a run."""
 
-    tensorboard: bool = Field(
-        False,
-        description="Write losses and textures for TensorBoard to OUT/<photo>/tensorboard. Photos that are already "
-        "finished are not done again for it.",
-        json_schema_extra=_SAME_RESULTS,
-    )
+    tensorboard: bool = Field(False, json_schema_extra=_SAME_RESULTS)
+    """Write losses and textures for TensorBoard to OUT/<photo>/tensorboard. Photos that are already finished are not
+    done again for it."""
 
 
 class Config(Settings):
     """All settings of a run. `load_config` makes one; `Config()` holds the defaults."""
 
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of every random choice; same seed, same bytes on a CPU.")
-    texture_size: int = Field(1024, ge=64, le=8192, description="Height and width of the texture in texels.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: a CUDA GPU if there is one, else cpu.", json_schema_extra=_SAME_RESULTS
-    )
-    renderer: Literal["auto", "cpu", "nvdiffrast"] = Field(
-        "auto",
-        description="Rasteriser: cpu, or nvdiffrast on an NVIDIA GPU (you install it, for non-commercial use). auto: "
-        "nvdiffrast if it and a GPU are present, else cpu.",
-    )
-    assets: str = Field(
-        "data",
-        description="Folder of the networks and face models that you obtained. A relative path starts at "
-        "FaceRefiner's folder.",
-        json_schema_extra=_SAME_RESULTS,
-    )
-    jobs: int = Field(
-        0,
-        ge=0,
-        le=1024,
-        description="Photos refined at once, each by its own process. 0: as many as processors and memory allow, on a "
-        "GPU one. The results are the same.",
-        json_schema_extra=_SAME_RESULTS,
-    )
-    threads: int = Field(
-        0,
-        ge=0,
-        le=1024,
-        description="CPU threads of each process, at least 2: a single thread would change the last bits of results. "
-        "0: the processors, divided by the jobs.",
-        json_schema_extra=_SAME_RESULTS,
-    )
-    content: str = Field(
-        "", description="Initial texture from elsewhere: an image, or a folder of images with the photos' file stems."
-    )
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    """Seed of every random choice; same seed, same bytes on a CPU."""
+    texture_size: int = Field(1024, ge=64, le=8192)
+    """Height and width of the texture in texels."""
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", json_schema_extra=_SAME_RESULTS)
+    """auto: a CUDA GPU if there is one, else cpu."""
+    renderer: Literal["auto", "cpu", "nvdiffrast"] = "auto"
+    """Rasteriser: cpu, or nvdiffrast on an NVIDIA GPU (you install it, for non-commercial use). auto: nvdiffrast if it
+    and a GPU are present, else cpu."""
+    assets: str = Field("data", json_schema_extra=_SAME_RESULTS)
+    """Folder of the networks and face models that you obtained. A relative path starts at FaceRefiner's folder."""
+    jobs: int = Field(0, ge=0, le=1024, json_schema_extra=_SAME_RESULTS)
+    """Photos refined at once, each by its own process. 0: as many as processors and memory allow, on a GPU one. The
+    results are the same."""
+    threads: int = Field(0, ge=0, le=1024, json_schema_extra=_SAME_RESULTS)
+    """CPU threads of each process, at least 2: a single thread would change the last bits of results. 0: the
+    processors, divided by the jobs."""
+    content: str = ""
+    """Initial texture from elsewhere: an image, or a folder of images with the photos' file stems."""
     detect: DetectSettings = DetectSettings()
     reconstruct: ReconstructSettings = ReconstructSettings()
     unwrap: UnwrapSettings = UnwrapSettings()
