@@ -1,10 +1,7 @@
-"""Which photos a run is about, what their results are called, and their pixels.
-
-The one place that converts between 8-bit images and floats.
-"""
+"""Which photos and reconstruction folders a run is about, and what their results are called."""
 
 import importlib.util
-import json
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -14,10 +11,13 @@ from pathlib import Path
 
 from pipeline.reconstruction.images import IMAGE_ENDINGS, PhotoError
 from pipeline.runs.files import read_json
+from pipeline.runs.manifest import read_manifest
 from pipeline.runs.run_folder import OWN_FILES
 
+MARKS = ("mesh.obj", "camera.json")  # files that mark a folder as a reconstruction
 # A file name may have 255 bytes; results are made in a folder with a longer name.
 _LONGEST_NAME_BYTES = 180
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -63,8 +63,8 @@ def sample_photos() -> list[Photo]:
     photos = []
     for package, place in places:
         found = importlib.util.find_spec(package)
-        path = Path(found.submodule_search_locations[0]) / place if found else None
-        if path is None or not path.is_file():
+        path = Path(found.submodule_search_locations[0] if found else package, place)
+        if not path.is_file():
             raise PhotoError(f"the sample photo {place} of the package {package} is missing: name photos of your own")
         photos.append(Photo(path, path.stem))
     return photos
@@ -75,11 +75,8 @@ def _photos_in(folder: Path) -> list[Path]:
         entries = list(folder.iterdir())
     except OSError as error:
         raise PhotoError(f"the folder {folder} cannot be read: {error.strerror}") from error
-    photos = [
-        path
-        for path in entries
-        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file()
-    ]
+    is_photo = lambda path: path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file()
+    photos = list(filter(is_photo, entries))
     if not photos:
         raise PhotoError(f"the folder {folder} holds no photos (files ending in {' '.join(IMAGE_ENDINGS)})")
     return photos
@@ -94,20 +91,16 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 def _names(paths: Sequence[Path]) -> list[str]:
     """One folder name per photo, different even where upper and lower case are one."""
     stems = [safe_name(path.stem) for path in paths]
-    occurrences = Counter(_folded(stem) for stem in stems)
-    names, taken = [], set()
-    unambiguous = [occurrences[_folded(stem)] == 1 and not _is_reserved(stem, occurrences) for stem in stems]
-    taken.update(_folded(stem) for stem, alone in zip(stems, unambiguous, strict=True) if alone)
-    for path, stem, alone in zip(paths, stems, unambiguous, strict=True):
-        if alone:
-            names.append(stem)
-            continue
-        base = name = f"{stem}_{path.suffix.lower().lstrip('.')}"
-        number = 1
-        while _folded(name) in taken:
-            number += 1
-            name = f"{base}_{number}"
-        taken.add(_folded(name))
+    occurrences = Counter(map(_folded, stems))
+    unambiguous = {stem for stem in stems if occurrences[_folded(stem)] == 1 and not _is_reserved(stem, occurrences)}
+    names, taken = [], set(map(_folded, unambiguous))
+    for path, stem in zip(paths, stems, strict=True):
+        name = stem
+        if stem not in unambiguous:
+            base = f"{stem}_{path.suffix.lower().lstrip('.')}"
+            candidates = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
+            name = next(candidate for candidate in candidates if _folded(candidate) not in taken)
+            taken.add(_folded(name))
         names.append(name)
     return names
 
@@ -133,7 +126,7 @@ def _folded(name: str) -> str:
 
 def is_reconstruction(path: str | Path) -> bool:
     """Whether a path is a reconstruction folder."""
-    return (Path(path) / "camera.json").is_file() and (Path(path) / "mesh.obj").is_file()
+    return all(Path(path, name).is_file() for name in MARKS)
 
 
 def face_names(photo_name: str, count: int) -> list[str]:
@@ -180,21 +173,21 @@ def resolve_inputs(given: Sequence[str], out: Path) -> list[Subject]:
     """
     subjects, photos = [], []
     for path in map(Path, given):
-        if is_reconstruction(path):
+        missing = [name for name in MARKS if not (path / name).is_file()]
+        if not missing:
             subjects.append(_given_subject(path.resolve(), out))
-            continue
-        missing = [name for name in ("mesh.obj", "camera.json") if not (path / name).is_file()]
-        if len(missing) == 1 and path.is_dir():
+        elif len(missing) == 1:
             raise PhotoError(f"{path} looks like a reconstruction folder, but has no {missing[0]}")
-        photos.append(path)
+        else:
+            photos.append(path)
     if photos or not given:
         failures = _failed_reconstructions(out)
         for photo in find_photos(photos) if photos else sample_photos():
             subjects += _subjects_of(photo, out, failures)
     times = Counter(subject.name.casefold() for subject in subjects)
-    twice = next((subject.name for subject in subjects if times[subject.name.casefold()] > 1), None)
-    if twice is not None:
-        raise PhotoError(f"two inputs would write {out / twice}: give them in separate runs, or rename a folder")
+    for subject in subjects:
+        if times[subject.name.casefold()] > 1:
+            raise PhotoError(f"two inputs would write {out / subject.name}: give them in separate runs, or rename a folder")
     return subjects
 
 
@@ -204,9 +197,9 @@ def _given_subject(folder: Path, out: Path) -> Subject:
     name = safe_name(stem)
     if name.casefold() in OWN_FILES:
         name += "_"
-    if (out / name).resolve() == folder:
-        return Subject(name, folder, stem, f"its results would take the place of {folder} itself: choose another folder with -o")
-    return Subject(name, folder, stem)
+    replaced = (out / name).resolve() == folder
+    problem = f"its results would take the place of {folder} itself: choose another folder with -o" if replaced else ""
+    return Subject(name, folder, stem, problem)
 
 
 def _subjects_of(photo: Photo, out: Path, failures: set[str]) -> list[Subject]:
@@ -220,9 +213,5 @@ def _subjects_of(photo: Photo, out: Path, failures: set[str]) -> list[Subject]:
 
 def _failed_reconstructions(out: Path) -> set[str]:
     """Names of the photos that the last reconstruction into OUT failed on."""
-    try:
-        photos = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["photos"]
-        stages = {name: entry["stages"].get("reconstruction", {}) for name, entry in photos.items()}
-        return {name for name, stage in stages.items() if stage.get("status") == "failed"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return set()
+    stages = {name: entry["stages"].get("reconstruction") for name, entry in read_manifest(out)["photos"].items()}
+    return {name for name, stage in stages.items() if stage and stage["status"] == "failed"}

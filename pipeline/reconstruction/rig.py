@@ -8,6 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,8 +27,8 @@ LONGEST_NAME = 100  # characters
 AGREEMENT = 0.02  # of the mesh's diagonal: how far a vertex of mesh.obj may be from where the rig puts it
 UNIT_LENGTH = 1e-3  # how far a direction's length may be from 1
 
-# What is raised for archives and arrays that are damaged, encrypted or no archives at all.
-_ARCHIVE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+# What is raised for archives and arrays that are damaged, encrypted, of another version or no archives at all.
+_ARCHIVE_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # {array: (kinds of its dtype, what it is written as, its shape)}. V vertices, K targets, P parts, E eyes.
 _ARRAYS = {
@@ -77,16 +78,15 @@ class Rig:
             array = np.asarray(getattr(self, name))
             _require_form(name, array.dtype, array.shape, sizes)
             if kinds == "f" and not np.isfinite(array).all():
-                place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-                raise RigError(f"{name}{list(place)} is {array[place]}; finite numbers are needed")
+                place = np.argwhere(~np.isfinite(array))[0]
+                raise RigError(f"{name}{place.tolist()} is {array[tuple(place)]}; finite numbers are needed")
             object.__setattr__(self, name, np.ascontiguousarray(array, dtype=dtype or array.dtype))
         for name in ("target_names", "part_names", "eye_names"):
             _require_names(name, getattr(self, name))
         _require(~np.isin(self.eye_names, EYES), "eye_names", self.eye_names, "left or right, as the person has them,")
         _require((self.weights < 0) | (self.weights > 1), "weights", self.weights, "0..1")
         parts = f"0..{len(self.part_names) - 1} into part_names"
-        for name in ("vertex_parts", "eye_parts"):
-            array = getattr(self, name)
+        for name, array in (("vertex_parts", self.vertex_parts), ("eye_parts", self.eye_parts)):
             _require((array < 0) | (array >= len(self.part_names)), name, array, parts)
         _require(self.eye_radii <= 0, "eye_radii", self.eye_radii, "above 0")
         lengths = np.linalg.norm(self.eye_directions, axis=1)
@@ -98,9 +98,8 @@ class Rig:
 
     def check(self, mesh: Mesh, head_to_camera: np.ndarray) -> None:
         """Raises RigError where this is not the rig of a mesh [camera space] with a pose [4, 4]."""
-        count = len(mesh.vertices)
-        if len(self.neutral) != count:
-            raise RigError(f"neutral has {len(self.neutral)} vertices; {count} are needed, those of mesh.obj")
+        if len(self.neutral) != len(mesh.vertices):
+            raise RigError(f"neutral has {len(self.neutral)} vertices; {len(mesh.vertices)} are needed, those of mesh.obj")
         mixed = np.ptp(self.vertex_parts[mesh.faces], axis=1) > 0
         if mixed.any():
             raise RigError(
@@ -150,10 +149,8 @@ def _read_arrays(path: Path, maximum_megabytes: float) -> dict[str, np.ndarray]:
         )
     arrays = {}
     for name, file in _members(path):
-        try:
+        with _refused(f"{name} is damaged"):
             arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
-        except _ARCHIVE_ERRORS as error:
-            raise RigError(f"{name} is damaged: {error}") from error
     version = arrays.pop("version")
     if version != RIG_VERSION:
         raise RigError(f"version is {version}; this program reads version {RIG_VERSION}")
@@ -162,29 +159,32 @@ def _read_arrays(path: Path, maximum_megabytes: float) -> dict[str, np.ndarray]:
 
 def _members(path: Path) -> Iterator[tuple[str, BinaryIO]]:
     """The files of the arrays in the archive, in the order of _IN_FILE. Raises RigError."""
-    try:
+    with _refused("is not a readable .npz archive"):
         archive = zipfile.ZipFile(path)
-    except _ARCHIVE_ERRORS as error:
-        raise RigError(f"is not a readable .npz archive: {error}") from error
     with archive:
         for name in _IN_FILE:
             if f"{name}.npy" not in archive.NameToInfo:
                 raise RigError(f"has no array {name}; needed are {', '.join(_IN_FILE)}")
-            try:
+            with _refused(f"{name} is damaged"):
                 file = archive.open(f"{name}.npy")
-            except _ARCHIVE_ERRORS as error:
-                raise RigError(f"{name} is damaged: {error}") from error
             with file:
                 yield name, file
 
 
+@contextmanager
+def _refused(why: str) -> Iterator[None]:
+    """Raises RigError for what an archive or array raises that is damaged."""
+    try:
+        yield
+    except _ARCHIVE_ERRORS as error:
+        raise RigError(f"{why}: {error}") from error
+
+
 def _header(name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of an array in the .npy format. Raises RigError."""
-    try:
+    with _refused(f"{name} is not an array of NumPy's format 1.0 or 2.0"):
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, dtype = read[np.lib.format.read_magic(file)](file)
-    except (*_ARCHIVE_ERRORS, KeyError) as error:
-        raise RigError(f"{name} is not an array of NumPy's format 1.0 or 2.0: {error}") from error
     if dtype.hasobject:
         raise RigError(f"{name} holds pickled objects, which are not read; {_needed(name)} needed")
     return shape, dtype
@@ -194,10 +194,8 @@ def _require_form(name: str, dtype: np.dtype, shape: tuple[int, ...], sizes: dic
     """Raises RigError for an array of another kind or shape than its own. sizes: of V, K, P and E, as far as known."""
     kinds, _, letters = _IN_FILE[name]
     wanted = [3 if letter == "3" else sizes.get(letter) for letter in letters]
-    fits = len(shape) == len(wanted) and all(
-        given >= 0 and size in (None, given) for size, given in zip(wanted, shape, strict=True)
-    )
-    if dtype.kind not in kinds or not fits:
+    fits = len(shape) == len(wanted) and all(size in (None, given) for size, given in zip(wanted, shape, strict=True))
+    if dtype.kind not in kinds or not fits or min(shape, default=0) < 0:
         raise RigError(f"{name} is {dtype} {list(shape)}; {_needed(name, sizes)} needed")
     sizes.update({letter: size for letter, size in zip(letters, shape, strict=True) if letter != "3"})
     if 0 in (sizes.get("V"), sizes.get("P")):
@@ -225,4 +223,3 @@ def _require(bad: np.ndarray, name: str, values: np.ndarray, needed: str) -> Non
     if bad.any():
         index = np.flatnonzero(bad)[0]
         raise RigError(f"{name}[{index}] is {values[index].tolist()!r}; {needed} is needed")
-

@@ -28,16 +28,22 @@ _SECONDS = {
 
 
 @dataclass(frozen=True)
-class Features:
-    kind: str  # vgg16, patches or none
+class Choice:
+    """What `auto`, or the user, chose; for the renderer and for the features."""
+
+    kind: str  # renderer: cpu or nvdiffrast, the `backend` of the renderer's functions; features: vgg16, patches or none
     why: str  # the choice and its reason, for the log and the manifest
-    weights: Path  # of VGG16
-    device: torch.device
 
     @property
     def assets(self) -> list[dict]:
         """Assets in use, for the manifest."""
-        return used_by("vgg16") if self.kind == "vgg16" else []
+        return used_by(self.kind)
+
+
+@dataclass(frozen=True)
+class Features(Choice):
+    weights: Path  # of VGG16
+    device: torch.device
 
     @cached_property  # one network for all photos
     def extractor(self) -> VGG16Hypercolumns | PatchFeatures | None:
@@ -51,19 +57,12 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Renderer:
-    kind: str  # cpu or nvdiffrast: the `backend` of the renderer's functions
-    why: str  # the choice and its reason, for the log and the manifest
-    assets: list[dict]
-
-
-@dataclass(frozen=True)
 class Backends:
     """Device, features and renderer of a run."""
 
     device: torch.device
     features: Features
-    renderer: Renderer
+    renderer: Choice
     memory_each: float  # bytes, peak of a process on a CPU
     seconds_each: float | None  # estimate for a photo by one process on two cores; None on a GPU: unknown
     assets: list[dict]  # assets of the backends and the measurements, for the manifest
@@ -126,22 +125,20 @@ def set_up_torch(threads: int, device: torch.device) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False
 
 
-def choose_renderer(setting: str, device: torch.device) -> Renderer:
+def choose_renderer(setting: str, device: torch.device) -> Choice:
     """The renderer of `renderer: auto | cpu | nvdiffrast`. Raises ConfigError with the command that installs it."""
-    kind, why = setting, f"renderer: {setting}"
     if setting == "auto":
         if device.type != "cuda":
-            kind, why = "cpu", "renderer: cpu (auto: no GPU is used)"
-        elif nvdiffrast_backend.is_available():
-            kind, why = "nvdiffrast", "renderer: nvdiffrast (auto: installed, with a GPU; non-commercial use only)"
-        else:
-            kind, why = "cpu", "renderer: cpu (auto: nvdiffrast is not installed)"
-    elif setting == "nvdiffrast":
+            return Choice("cpu", "renderer: cpu (auto: no GPU is used)")
+        if not nvdiffrast_backend.is_available():
+            return Choice("cpu", "renderer: cpu (auto: nvdiffrast is not installed)")
+        return Choice("nvdiffrast", "renderer: nvdiffrast (auto: installed, with a GPU; non-commercial use only)")
+    if setting == "nvdiffrast":
         try:
             nvdiffrast_backend.load()
         except nvdiffrast_backend.RendererUnavailable as error:
             raise ConfigError(str(error)) from error
-    return Renderer(kind, why, used_by("nvdiffrast") if kind == "nvdiffrast" else [])
+    return Choice(setting, f"renderer: {setting}")
 
 
 def choose_features(settings: RefineSettings, device: torch.device, weights: Path) -> Features:
@@ -154,13 +151,10 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
         if device.type == "cuda" and weights.is_file():
             kind, why = "vgg16", f"features: vgg16 (auto: weights at {weights}, with a GPU)"
         else:
-            no_gpu = [] if device.type == "cuda" else ["no GPU"]
-            no_weights = [] if weights.is_file() else ["no VGG16 weights"]
-            kind, why = "none", f"features: none (auto: {', '.join(no_gpu + no_weights)})"
+            missing = {"no GPU": device.type != "cuda", "no VGG16 weights": not weights.is_file()}
+            kind, why = "none", f"features: none (auto: {', '.join(name for name in missing if missing[name])})"
     if settings.content_noise and kind != "vgg16":
-        raise ConfigError(
-            f"refine.content_noise needs refine.features=vgg16, but {why}: give refine.content_noise=false"
-        )
+        raise ConfigError(f"refine.content_noise needs refine.features=vgg16, but {why}: give refine.content_noise=false")
     if kind == "vgg16" and not weights.is_file():
         raise ConfigError(
             f"refine.features is vgg16, but {weights} is missing: python -m external.assets fetch vgg16, or download "
@@ -188,10 +182,8 @@ def memory_each(config: Config, features: str) -> float:
 def refinement_seconds(config: Config, features: str) -> float:
     """Estimated seconds for a photo, by one process on two CPU cores. features: kind."""
     texels = config.texture_size**2 / MEGATEXEL
-    cost, refine = _SECONDS[features], schedule(config, features, bool(config.content))
-    steps = refine.transfers * refine.iterations
-    seconds = cost["fixed"] + cost["once"] * texels
-    seconds += sum(steps * (cost["step"] + cost["step_texels"] * texels * scale**2) for scale in refine.scales)
-    plain = _SECONDS["none"]
-    plain_step = plain["step"] + plain["step_texels"] * texels
-    return seconds + (config.unwrap.fit_iterations + refine.rendering_iterations) * plain_step
+    cost, plain, refine = _SECONDS[features], _SECONDS["none"], schedule(config, features, bool(config.content))
+    step = lambda cost, scale=1.0: cost["step"] + cost["step_texels"] * texels * scale**2
+    transfers = refine.transfers * refine.iterations * sum(step(cost, scale) for scale in refine.scales)
+    rendering_steps = config.unwrap.fit_iterations + refine.rendering_iterations
+    return cost["fixed"] + cost["once"] * texels + transfers + rendering_steps * step(plain)

@@ -163,11 +163,9 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    for place, _, files in os.walk(folder):
-        for path in (Path(place) / name for name in files):
-            if path.is_file() and not path.is_symlink():
-                _sync(path)
-        _sync(Path(place))
+    for path in (folder, *folder.rglob("*")):
+        if (path.is_file() or path.is_dir()) and not path.is_symlink():
+            _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any
@@ -16,6 +18,7 @@ from pipeline.runs.machine import available_memory, processors
 FEWEST_THREADS = 2
 SECONDS_TO_EXIT = 5
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_NO_TASK = object()
 
 
 class Died(UserError):
@@ -78,10 +81,7 @@ def in_processes(
     workers: list[_Worker] = []
     remaining = iter(tasks)
     try:
-        for task in remaining:
-            workers.append(_Worker(context, make_work, task))
-            if len(workers) == jobs:
-                break
+        workers.extend(_Worker(context, make_work, task) for task in islice(remaining, jobs))
         while workers:
             for ready in wait([worker.connection for worker in workers]):
                 worker = next(worker for worker in workers if worker.connection is ready)
@@ -89,13 +89,11 @@ def in_processes(
                 if isinstance(result, BaseException) and not isinstance(result, Died):
                     raise result
                 yield task, result
-                try:
-                    following = next(remaining)
-                except StopIteration:
+                following = next(remaining, _NO_TASK)
+                if following is _NO_TASK:
                     workers.remove(worker)
                     worker.finish()
-                    continue
-                if isinstance(result, Died):
+                elif isinstance(result, Died):
                     workers[workers.index(worker)] = _Worker(context, make_work, following)
                 else:
                     worker.send(following)
@@ -116,10 +114,8 @@ class _Worker:
 
     def send(self, task: Any) -> None:
         self.task = task
-        try:
+        with suppress(OSError):  # the process has died; result() reports it
             self.connection.send(task)
-        except OSError:
-            pass  # the process has died; result() reports it
 
     def result(self) -> Any:
         """The task's result, an exception of the work, or Died."""

@@ -8,8 +8,12 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import OnErrorOmit, TypeAdapter, with_config
+from typing_extensions import TypedDict  # typing's own has no `total` that pydantic can read before Python 3.12
 
 from pipeline.runs.files import read_json, write_json, write_text
 from pipeline.runs.machine import processors
@@ -20,6 +24,29 @@ MANIFEST_VERSION = 1
 STAGES = ("reconstruction", "refinement")
 STATUSES = ("done", "failed", "skipped")
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
+
+
+class _StageEntry(TypedDict):
+    status: str
+    message: str
+    seconds: float
+
+
+class _PhotoEntry(TypedDict):
+    stages: dict[str, _StageEntry]
+
+
+class _AssetEntry(TypedDict):
+    name: str
+
+
+@with_config(strict=True, extra="allow")
+class Manifest(TypedDict, total=False):
+    """The entries of manifest.json that a later run reads. Users may have edited the file: what has another form is left out."""
+
+    photos: OnErrorOmit[dict[str, OnErrorOmit[_PhotoEntry]]]
+    assets: OnErrorOmit[list[OnErrorOmit[_AssetEntry]]]
+    device: OnErrorOmit[dict]
 
 
 @dataclass(frozen=True)
@@ -64,7 +91,7 @@ def record_outcomes(
     """
     if stage not in STAGES:
         raise ValueError(f"stage is {stage!r}, allowed are {', '.join(STAGES)}")
-    former = _valid_parts(read_json(out / "manifest.json"))
+    former = read_manifest(out)
     assets = {entry["name"]: dict(entry) for entry in [*former["assets"], *plan.assets]}
     planned = set(plan.names)
     photos = {name: entry for name, entry in former["photos"].items() if name in planned or (out / name).is_dir()}
@@ -90,6 +117,12 @@ def record_outcomes(
         write_json(out / "manifest.json", manifest)
         yield from batch
     write_text(out / "summary.csv", _summary(out, plan.names, photos))
+
+
+def read_manifest(out: Path) -> Manifest:
+    """The usable entries of OUT's manifest.json; empty ones where it has none."""
+    found = TypeAdapter(Manifest).validate_python(read_json(out / "manifest.json"))
+    return {"photos": {}, "assets": [], "device": {}, **found}
 
 
 def _entry(former: dict | None, stage: str, outcome: Outcome, seconds: float) -> dict:
@@ -127,45 +160,16 @@ def _summary(out: Path, names: Sequence[str], photos: Mapping[str, Mapping]) -> 
 def software_versions() -> dict:
     """Versions of Python, the platform and every package of requirements.txt (None: not installed)."""
     packages = {}
-    for line in _REQUIREMENTS.read_text(encoding="utf-8").splitlines():
-        if re.match(r"[A-Za-z0-9]", line):
-            name = re.split(r"[^A-Za-z0-9._-]", line)[0]
-            try:
-                packages[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                packages[name] = None
+    for name in re.findall(r"^[A-Za-z0-9][A-Za-z0-9._-]*", _REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE):
+        packages[name] = None
+        with suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": processors(),
         "packages": packages,
     }
-
-
-def _valid_parts(found: dict) -> dict:
-    """The parts of a manifest that have the form written here; users may have edited the file."""
-    photos, assets, device = (found.get(key) for key in ("photos", "assets", "device"))
-    named = lambda entry: isinstance(entry, dict) and isinstance(entry.get("name"), str)
-    return {
-        "photos": {name: entry for name, entry in photos.items() if _is_entry(entry)}
-        if isinstance(photos, dict)
-        else {},
-        "assets": [entry for entry in assets if named(entry)] if isinstance(assets, list) else [],
-        "device": device if isinstance(device, dict) else {},
-    }
-
-
-def _is_entry(entry: object) -> bool:
-    """Whether an object has the form that `_entry` makes."""
-    types = {"status": str, "message": str, "seconds": int | float}
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("stages"), dict)
-        and all(
-            isinstance(stage, dict) and all(isinstance(stage.get(key), kind) for key, kind in types.items())
-            for stage in entry["stages"].values()
-        )
-    )
 
 
 def figures(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:

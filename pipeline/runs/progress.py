@@ -27,7 +27,6 @@ class Progress:
             bar_format="{desc} |{bar}| {n:.1f}/{total} " + unit + "s, {elapsed} passed, {remaining} left {postfix}",
         )
         self._done = 0
-        self._total = photos
 
     def __enter__(self) -> Self:
         return self
@@ -44,7 +43,7 @@ class Progress:
     def photo_done(self, *lines: str) -> None:
         """Counts the current photo as done and prints its lines."""
         self._done += 1
-        self.show(f"[{self._done}/{self._total}] {lines[0]}", *lines[1:])
+        self.show(f"[{self._done}/{self._bar.total}] {lines[0]}", *lines[1:])
         if not self._bar.disable:
             self._bar.n = self._done
             self._bar.refresh()
@@ -52,10 +51,8 @@ class Progress:
     def show(self, *lines: str) -> None:
         """Prints lines above the bar; omits empty ones."""
         for text in filter(None, map(printable, lines)):
-            if self._bar.disable:
-                print(text, flush=True)
-            else:
-                self._bar.write(text)
+            tqdm.write(text)
+            sys.stdout.flush()
 
 
 class Forecast:

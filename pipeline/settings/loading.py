@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 from operator import attrgetter
@@ -76,8 +76,8 @@ def find_config(path_or_name: str | Path | None) -> Path:
         if candidate.is_file():
             return candidate
     names = [name for name, _ in list_configs()]
-    nearest = difflib.get_close_matches(config_name(text), names, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    nearest = _nearest(config_name(text), names)
+    hint = f"; did you mean {nearest}?" if nearest else ""
     raise ConfigError(f"config {text!r} was not found: give a YAML file or one of {', '.join(names)}{hint}")
 
 
@@ -91,12 +91,9 @@ def config_name(path_or_name: str | Path | None) -> str:
 
 def list_configs() -> list[tuple[str, str]]:
     """(name, first comment line) of every file in `configs/`, by name."""
-    found = []
-    for path in sorted(CONFIG_FOLDER.glob("*.yaml")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        comment = next((line.lstrip("# ").rstrip() for line in lines if line.startswith("#")), "")
-        found.append((path.stem, comment))
-    return found
+    comments = lambda path: (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    paths = sorted(CONFIG_FOLDER.glob("*.yaml"))
+    return [(path.stem, next(comments(path), "").lstrip("# ").rstrip()) for path in paths]
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -132,12 +129,11 @@ def fingerprint(config: Config) -> str:
 @cache
 def _settings(model: type[Settings] = Config) -> dict[str, dict]:
     """{dotted key: JSON schema} of every setting below a model, in the order of the source."""
-    found, properties = {}, model.model_json_schema()["properties"]
-    for name, entry in model.model_fields.items():
-        if isinstance(entry.annotation, type) and issubclass(entry.annotation, Settings):
-            found |= {f"{name}.{key}": setting for key, setting in _settings(entry.annotation).items()}
-        else:
-            found[name] = properties[name]
+    found = {}
+    for name, setting in model.model_json_schema()["properties"].items():
+        group = model.model_fields[name].annotation
+        is_group = isinstance(group, type) and issubclass(group, Settings)
+        found |= {f"{name}.{key}": one for key, one in _settings(group).items()} if is_group else {name: setting}
     return found
 
 
@@ -157,6 +153,11 @@ def _flatten(tree: dict, source: str, prefix: str = "") -> Iterator[tuple[str, o
             yield key, value
 
 
+def _nearest(text: str, names: Iterable[str]) -> str:
+    """The name most similar to a text; "" where none is similar."""
+    return next(iter(difflib.get_close_matches(text, list(names), n=1)), "")
+
+
 def _require_known(key: str, source: str) -> None:
     """Raises ConfigError for a key that is no setting, with the key that was probably meant."""
     known = list(_settings())
@@ -167,13 +168,8 @@ def _require_known(key: str, source: str) -> None:
         raise ConfigError(f"{key} {source} is a group of settings: give one of its keys, for example {example}")
     by_last_part = {name.rpartition(".")[2]: name for name in known}
     last_part = key.rpartition(".")[2]
-    nearest = (
-        [by_last_part[last_part]]
-        if last_part in by_last_part
-        else difflib.get_close_matches(key, known, n=1)
-        or [by_last_part[name] for name in difflib.get_close_matches(last_part, by_last_part, n=1)]
-    )
-    hint = f"did you mean {nearest[0]}?" if nearest else "./run.sh --help lists all keys"
+    nearest = by_last_part.get(last_part) or _nearest(key, known) or by_last_part.get(_nearest(last_part, by_last_part))
+    hint = f"did you mean {nearest}?" if nearest else "./run.sh --help lists all keys"
     raise ConfigError(f"unknown key {key} {source}; {hint}")
 
 
@@ -253,7 +249,8 @@ def _refusal(error: ValidationError, values: dict[str, object]) -> str:
     hint = ""
     if isinstance(value, str):
         choices = [choice for option in setting.get("anyOf", [setting]) for choice in option.get("enum", ())]
-        hint = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(value, choices, n=1))
+        nearest = _nearest(value, choices)
+        hint = f"; did you mean {nearest}?" if nearest else ""
     elif isinstance(value, int | float):
         own = [entry for entry in errors if entry["loc"][: key.count(".") + 1] == tuple(key.split("."))]
         limits = [limit for entry in own for name, limit in entry.get("ctx", {}).items() if name in ("ge", "le")]
