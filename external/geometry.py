@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from external.errors import UserError
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
 PUPIL_DISTANCE = 0.063  # m, adult mean; gives the reconstruction its scale
 
 
-class FaceGeometryError(ValueError):
+class FaceGeometryError(UserError, ValueError):
     """No mesh can be made of a face: it lies outside the photo, or its points are not those of a face."""
 
 

@@ -37,17 +37,11 @@ def find_faces(
     `detect.points` says otherwise. parse(upright pixels, face): what is needed of a face beyond its points, None where it
     cannot be had; such a face does not count. Raises FaceError.
     """
-    known = detections_of(path, detect)
-    if known:
-        face = read_detection(known[0])
-        turned, faces = [(0, pixels)], lambda upright: [face]
-    else:
-        turns = TURNS if detect.try_turned else TURNS[:1]
-        turned = ((turn, np.ascontiguousarray(np.rot90(pixels, turn))) for turn in turns)
-        faces = lambda upright: detect_faces(upright, detect.minimum_confidence, detect.minimum_size)
+    known = [read_detection(path) for path in detections_of(path, detect)]
     detected = 0
-    for turn, upright in turned:
-        candidates = faces(upright)
+    for turn in TURNS if detect.try_turned and not known else TURNS[:1]:
+        upright = np.ascontiguousarray(np.rot90(pixels, turn))
+        candidates = known or detect_faces(upright, detect.minimum_confidence, detect.minimum_size)
         detected += len(candidates)
         # What a detector takes for a face in a turned photo is none; another turn may show the true one.
         made = [(face, parse(upright, face) if parse else None) for face in candidates]

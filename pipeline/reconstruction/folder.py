@@ -5,7 +5,6 @@ source.json.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from external.errors import UserError
-from pipeline.reconstruction.images import LIMITS, PhotoError, read_photo
+from pipeline.reconstruction.images import LIMITS, PhotoError, read_photo, require_size
 from pipeline.reconstruction.rig import Rig, RigError, load_rig, save_rig
 from pipeline.runs.files import write_image, write_json
 from pipeline.settings.schema import LimitSettings
@@ -56,11 +55,9 @@ def save_reconstruction(
     folder = Path(folder)
     save_mesh(mesh, folder / "mesh.obj")
     save_camera(camera, folder / "camera.json")
-    write_image(folder / "photo.png", photo)
-    if mask is not None:
-        write_image(folder / "mask.png", mask)
-    if content is not None:
-        write_image(folder / "content.png", content)
+    for name, image in (("photo.png", photo), ("mask.png", mask), ("content.png", content)):
+        if image is not None:
+            write_image(folder / name, image)
     if rig is not None:
         save_rig(rig, folder / "rig.npz")
     if source is not None:
@@ -69,20 +66,23 @@ def save_reconstruction(
 
 def load_reconstruction(folder: str | Path, limits: LimitSettings = LIMITS) -> Reconstruction:
     """Read and check a reconstruction folder. Raises ReconstructionError."""
-    folder = Path(folder)
+    try:
+        return _load(Path(folder), limits)
+    except (MeshError, CameraError, PhotoError, RigError) as error:
+        raise ReconstructionError(str(error)) from error
+
+
+def _load(folder: Path, limits: LimitSettings) -> Reconstruction:
     for name in ("mesh.obj", "camera.json", "photo.png"):
         if not (folder / name).is_file():
             raise ReconstructionError(f"{folder} has no {name}; a reconstruction needs mesh.obj, camera.json and photo.png")
-    _require_size(folder / "mesh.obj", limits.mesh_megabytes, "give limits.mesh_megabytes={}")
+    require_size(folder / "mesh.obj", limits.mesh_megabytes, "give limits.mesh_megabytes={}")
     for name in ("camera.json", "source.json"):
-        _require_size(folder / name, JSON_MEGABYTES, "it holds more than it should")
-    try:
-        mesh, camera = load_mesh(folder / "mesh.obj"), load_camera(folder / "camera.json")
-        photo = read_photo(folder / "photo.png", limits)
-        content = read_photo(folder / "content.png", limits) if (folder / "content.png").exists() else None
-        mask = read_photo(folder / "mask.png", limits)[..., 0] if (folder / "mask.png").exists() else None
-    except (MeshError, CameraError, PhotoError) as error:
-        raise ReconstructionError(str(error)) from error
+        require_size(folder / name, JSON_MEGABYTES, "it holds more than it should")
+    mesh, camera = load_mesh(folder / "mesh.obj"), load_camera(folder / "camera.json")
+    photo = read_photo(folder / "photo.png", limits)
+    content = read_photo(folder / "content.png", limits) if (folder / "content.png").exists() else None
+    mask = read_photo(folder / "mask.png", limits)[..., 0] if (folder / "mask.png").exists() else None
     expected = (camera.height, camera.width)
     for name, image in (("photo.png", photo), ("mask.png", mask)):
         if image is not None and image.shape[:2] != expected:
@@ -104,27 +104,8 @@ def load_reconstruction(folder: str | Path, limits: LimitSettings = LIMITS) -> R
     if (folder / "rig.npz").exists() and source.get("version", SOURCE_VERSION) > 1:
         if given is None:
             raise ReconstructionError(f"{folder / 'rig.npz'} needs head_to_camera in source.json, which says where its frame is")
-        rig = _checked_rig(folder / "rig.npz", mesh, pose, limits)
+        rig = load_rig(folder / "rig.npz", limits, mesh, pose)
     return Reconstruction(mesh, camera, photo, mask, content, pose, symmetric, source, rig)
-
-
-def _checked_rig(path: Path, mesh: Mesh, head_to_camera: np.ndarray, limits: LimitSettings) -> Rig:
-    try:
-        rig = load_rig(path, limits)
-    except RigError as error:
-        raise ReconstructionError(str(error)) from error
-    try:
-        rig.check(mesh, head_to_camera)
-    except RigError as error:
-        raise ReconstructionError(f"{path}: {error}") from error
-    return rig
-
-
-def _require_size(path: Path, megabytes: float, advice: str) -> None:
-    """Raises ReconstructionError for a larger file, before any of it is read."""
-    size = path.stat().st_size / 1e6 if path.is_file() else 0
-    if size > megabytes:
-        raise ReconstructionError(f"{path} has {size:.0f} MB, allowed are {megabytes:g}: {advice.format(math.ceil(size))}")
 
 
 def _source(path: Path) -> dict:

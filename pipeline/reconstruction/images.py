@@ -66,12 +66,7 @@ def read_photo(path: str | Path, limits: LimitSettings = LIMITS) -> np.ndarray:
     """
     path = Path(path)
     try:
-        megabytes = path.stat().st_size / 1e6
-        if megabytes > limits.photo_megabytes:
-            raise PhotoError(
-                f"{path} has {megabytes:.0f} MB, allowed are {limits.photo_megabytes:g}: make it smaller, or give "
-                f"limits.photo_megabytes={math.ceil(megabytes)}"
-            )
+        require_size(path, limits.photo_megabytes, "make it smaller, or give limits.photo_megabytes={}")
         data = path.read_bytes()
     except OSError as error:
         raise PhotoError(f"{path} cannot be read: {error.strerror}") from error
@@ -82,6 +77,13 @@ def read_photo(path: str | Path, limits: LimitSettings = LIMITS) -> np.ndarray:
         warnings.simplefilter("ignore")
         image = _upright(_decoded(path, data, limits.photo_megapixels))
         return np.array(_to_srgb(_eight_bit(image, path), path))
+
+
+def require_size(path: Path, megabytes: float, advice: str) -> None:
+    """Raises PhotoError for a larger file, before any of it is read. {} in the advice: MB."""
+    size = path.stat().st_size / 1e6 if path.is_file() else 0
+    if size > megabytes:
+        raise PhotoError(f"{path} has {size:.0f} MB, allowed are {megabytes:g}: {advice.format(math.ceil(size))}")
 
 
 def as_float(image: np.ndarray) -> np.ndarray:

@@ -121,15 +121,21 @@ class Reconstructor:
         yield from self._batch(waiting)
 
     def _batch(self, batch: list[Found]) -> Iterator[Outcome]:
+        """Reconstruct a batch; where the system fails on a batch of several photos, each is tried alone."""
         started = time.perf_counter()
-        results = self._made([found.faces for found in batch])
+        try:
+            geometries = self._loaded.make([found.faces for found in batch]) if batch else []
+        except Exception as error:  # noqa: BLE001
+            if len(batch) > 1:
+                for found in batch:
+                    yield from self._batch([found])
+            else:
+                yield failure(batch[0].task.photo.name, error, batch[0].seconds + time.perf_counter() - started)
+            return
         shared = (time.perf_counter() - started) / max(len(batch), 1)
-        for found, made in zip(batch, results, strict=True):
-            started = time.perf_counter() - found.seconds - shared
-            name = found.task.photo.name
+        for found, made in zip(batch, geometries, strict=True):
+            name, started = found.task.photo.name, time.perf_counter() - found.seconds - shared
             try:
-                if isinstance(made, Exception):
-                    raise made
                 names = self._write(found, made)
             except Exception as error:  # noqa: BLE001
                 yield failure(name, error, time.perf_counter() - started)
@@ -137,20 +143,12 @@ class Reconstructor:
             seconds, faces = time.perf_counter() - started, "" if len(names) == 1 else f" of {len(names)} faces"
             yield Outcome(name, "done", f"reconstruction{faces} in {seconds:.1f} s", seconds=seconds, faces=tuple(names))
 
-    def _made(self, faces: list[FoundFaces]) -> list[list[FaceGeometry] | Exception]:
-        """What the system makes of each photo, or an exception; where a batch of several fails, each is tried alone."""
-        if not faces:
-            return []
-        try:
-            return self._loaded.make(faces)
-        except Exception as error:  # noqa: BLE001
-            return [error] if len(faces) == 1 else [result for one in faces for result in self._made([one])]
-
     def _write(self, found: Found, made: list[FaceGeometry]) -> list[str]:
         """Write the reconstruction folders of a photo's faces. Returns their names."""
         photo, names = found.task.photo, face_names(found.task.photo.name, len(made))
         with open(photo.path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        of_photo = {"name": photo.path.name, "sha256": digest, "quarter_turns": found.faces.quarter_turns}
         for name, (face, _), result in zip(names, found.faces.faces, made, strict=True):
             source = {
                 "system": self._system.name,
@@ -158,12 +156,7 @@ class Reconstructor:
                 "head_to_camera": result.head_to_camera.tolist(),
                 "points": (face.points - result.crop[:2]).tolist(),
                 **({"uv_symmetry": "u=0.5"} if self._system.symmetric else {}),
-                "photo": {
-                    "name": photo.path.name,
-                    "sha256": digest,
-                    "quarter_turns": found.faces.quarter_turns,
-                    "crop": list(result.crop),
-                },
+                "photo": {**of_photo, "crop": list(result.crop)},
                 "faces": names,
                 "fingerprint": found.task.fingerprint,
             }

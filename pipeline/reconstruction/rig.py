@@ -123,14 +123,19 @@ def save_rig(rig: Rig, path: str | Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load_rig(path: str | Path, limits: LimitSettings = LIMITS) -> Rig:
-    """Read rig.npz. Arrays that the contract does not name are passed over.
+def load_rig(
+    path: str | Path, limits: LimitSettings = LIMITS, mesh: Mesh | None = None, head_to_camera: np.ndarray | None = None
+) -> Rig:
+    """Read rig.npz; with a mesh and its pose, check it against them. Arrays that the contract does not name are passed over.
 
     Sizes and types are checked before any array is read; nothing is unpickled. Raises RigError naming the file.
     """
     path = Path(path)
     try:
-        return Rig(**_read_arrays(path, limits.mesh_megabytes))
+        rig = Rig(**_read_arrays(path, limits.mesh_megabytes))
+        if mesh is not None:
+            rig.check(mesh, head_to_camera)
+        return rig
     except RigError as error:
         raise RigError(f"{path}: {error}") from error
 

@@ -1,18 +1,19 @@
 """The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
 
 Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at
-once, and `make`: of photos, for each a list of FaceGeometry, one per face, or a FaceError.
+once, and `make`: of photos, for each a list of FaceGeometry, one per face. Where one photo fails, `make` raises.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder, used_by
-from external.geometry import PUPIL_DISTANCE, FaceGeometry, FaceGeometryError
+from external.geometry import PUPIL_DISTANCE, FaceGeometry
 from external.mtcnn import Face
-from pipeline.reconstruction.detect import FaceError, FoundFaces
+from pipeline.reconstruction.detect import FoundFaces
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
 from renderer.mesh import Mesh
@@ -35,23 +36,17 @@ class FaceMesh:
 
         return find_landmarks(pixels, face.box, face.points)
 
-    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry] | FaceError]:
-        return [self._make(photo) for photo in found]
+    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry]]:
+        """Raises FaceGeometryError."""
+        return [[self._geometry(photo.pixels, landmarks) for _, landmarks in photo.faces] for photo in found]
 
-    def _make(self, photo: FoundFaces) -> list[FaceGeometry] | FaceError:
+    def _geometry(self, pixels: np.ndarray, landmarks: np.ndarray) -> FaceGeometry:
         from external.face_mesh.face_mask import face_mask
         from external.face_mesh.reconstruction import reconstruct
 
-        height, width = photo.pixels.shape[:2]
-        made = []
-        for _, landmarks in photo.faces:
-            try:
-                result = reconstruct(landmarks, width, height, self._settings.crop_margin, self._settings.subdivisions)
-            except FaceGeometryError as error:
-                return FaceError(str(error))
-            mask = face_mask(cut(photo.pixels, result.crop), result, PUPIL_DISTANCE)
-            made.append(replace(result, mask=mask))
-        return made
+        height, width = pixels.shape[:2]
+        result = reconstruct(landmarks, width, height, self._settings.crop_margin, self._settings.subdivisions)
+        return replace(result, mask=face_mask(cut(pixels, result.crop), result, PUPIL_DISTANCE))
 
 
 class Deep3DFaceRecon:
@@ -76,29 +71,20 @@ class Deep3DFaceRecon:
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError(str(error)) from error
 
-    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry] | FaceError]:
-        """Raises FaceError where the points of any of the photos are no face's."""
+    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry]]:
+        """Raises FaceGeometryError where the points of any of the photos are no face's."""
         import torch
         from PIL import Image
 
         from external.deep3dfacerecon import align, reconstruct
 
-        try:
-            aligned = [align(Image.fromarray(photo.pixels), face.points - 0.5) for photo in found for face, _ in photo.faces]
-        except FaceGeometryError as error:
-            raise FaceError(str(error)) from error
+        aligned = [align(Image.fromarray(photo.pixels), face.points - 0.5) for photo in found for face, _ in photo.faces]
         crops = torch.from_numpy(np.stack([crop for crop, _ in aligned])).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
             coefficients = self._network(crops)
-        results = iter(zip(coefficients, (alignment for _, alignment in aligned), strict=True))
-        made = []
-        for photo in found:
-            of_photo = [next(results) for _ in photo.faces]
-            try:
-                made.append([self._coloured(reconstruct(row, alignment, self._model)) for row, alignment in of_photo])
-            except FaceGeometryError as error:
-                made.append(FaceError(str(error)))
-        return made
+        results = zip(coefficients, (alignment for _, alignment in aligned), strict=True)
+        coloured = (self._coloured(reconstruct(row, alignment, self._model)) for row, alignment in results)
+        return [list(islice(coloured, len(photo.faces))) for photo in found]
 
     def _coloured(self, result: FaceGeometry) -> FaceGeometry:
         content = model_texture(result.mesh, result.colour, self._colours) if self._colours else None
