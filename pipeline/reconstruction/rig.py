@@ -9,9 +9,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,26 +30,21 @@ UNIT_LENGTH = 1e-3  # how far a direction's length may be from 1
 # What is raised for archives and arrays that are damaged, encrypted, of another version or no archives at all.
 _ARCHIVE_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
-# {array: (kinds of its dtype, what it is written as, its shape)}. V vertices, K targets, P parts, E eyes.
-_ARRAYS = {
-    "neutral": ("f", np.float32, "V3"),
-    "target_names": ("U", None, "K"),
-    "target_offsets": ("f", np.float32, "KV3"),
-    "weights": ("f", np.float32, "K"),
-    "part_names": ("U", None, "P"),
-    "vertex_parts": ("iu", np.int32, "V"),
-    "eye_names": ("U", None, "E"),
-    "eye_parts": ("iu", np.int32, "E"),
-    "eye_centres": ("f", np.float32, "E3"),
-    "eye_radii": ("f", np.float32, "E"),
-    "eye_directions": ("f", np.float32, "E3"),
+# {dtype of an array: (kinds of dtype that are taken for it, their name)}
+_KINDS = {
+    "float32": ("f", "floating-point numbers"),
+    "int32": ("iu", "integers"),
+    "str": ("U", "a Unicode array"),
 }
-_IN_FILE = {"version": ("iu", np.int32, ""), **_ARRAYS}
-_KIND_NAMES = {"f": "floating-point numbers", "iu": "integers", "U": "a Unicode array"}
 
 
 class RigError(UserError):
     """A rig, or the file of one, that cannot be used; one line that names the array."""
+
+
+def _array(dtype: str, axes: str) -> Any:
+    """An array of a rig. dtype: of _KINDS. axes: its shape; V vertices, K targets, P parts, E eyes."""
+    return field(metadata={"form": (dtype, axes)})
 
 
 @dataclass(frozen=True)
@@ -60,27 +55,27 @@ class Rig:
     Number types are converted to those given here. Raises RigError naming the first array that is not as described.
     """
 
-    neutral: np.ndarray  # [V, 3] float32: the vertices of mesh.obj, in its order, with a face at rest looking along +z
-    target_names: np.ndarray  # [K] Unicode, each once
-    target_offsets: np.ndarray  # [K, V, 3] float32: what a target of weight 1 adds to `neutral`
-    weights: np.ndarray  # [K] float32, 0..1: the expression in the photo
-    part_names: np.ndarray  # [P] Unicode, each once, at least one
-    vertex_parts: np.ndarray  # [V] int32: which part a vertex belongs to, 0..P-1
-    eye_names: np.ndarray  # [E] Unicode: of EYES, each at most once
-    eye_parts: np.ndarray  # [E] int32: which part is this eyeball, 0..P-1
-    eye_centres: np.ndarray  # [E, 3] float32: the point that the eyeball turns about, at rest
-    eye_radii: np.ndarray  # [E] float32, above 0
-    eye_directions: np.ndarray  # [E, 3] float32, length 1: where the eye looks in the photo; at rest (0, 0, 1)
+    neutral: np.ndarray = _array("float32", "V3")  # the vertices of mesh.obj, in its order, with a face at rest looking along +z
+    target_names: np.ndarray = _array("str", "K")  # each once
+    target_offsets: np.ndarray = _array("float32", "KV3")  # what a target of weight 1 adds to `neutral`
+    weights: np.ndarray = _array("float32", "K")  # 0..1: the expression in the photo
+    part_names: np.ndarray = _array("str", "P")  # each once, at least one
+    vertex_parts: np.ndarray = _array("int32", "V")  # which part a vertex belongs to, 0..P-1
+    eye_names: np.ndarray = _array("str", "E")  # of EYES, each at most once
+    eye_parts: np.ndarray = _array("int32", "E")  # which part is this eyeball, 0..P-1
+    eye_centres: np.ndarray = _array("float32", "E3")  # the point that the eyeball turns about, at rest
+    eye_radii: np.ndarray = _array("float32", "E")  # above 0
+    eye_directions: np.ndarray = _array("float32", "E3")  # length 1: where the eye looks in the photo; at rest (0, 0, 1)
 
     def __post_init__(self):
         sizes: dict[str, int] = {}
-        for name, (kinds, dtype, _) in _ARRAYS.items():
+        for name, (dtype, _) in _ARRAYS.items():
             array = np.asarray(getattr(self, name))
             _require_form(name, array.dtype, array.shape, sizes)
-            if kinds == "f" and not np.isfinite(array).all():
+            if dtype == "float32" and not np.isfinite(array).all():
                 place = np.argwhere(~np.isfinite(array))[0]
                 raise RigError(f"{name}{place.tolist()} is {array[tuple(place)]}; finite numbers are needed")
-            object.__setattr__(self, name, np.ascontiguousarray(array, dtype=dtype or array.dtype))
+            object.__setattr__(self, name, np.ascontiguousarray(array, dtype=dtype))
         for name in ("target_names", "part_names", "eye_names"):
             _require_names(name, getattr(self, name))
         _require(~np.isin(self.eye_names, EYES), "eye_names", self.eye_names, "left or right, as the person has them,")
@@ -114,6 +109,10 @@ class Rig:
                 f"neutral and weights put vertex {worst} {distances[worst]:.3g} from where mesh.obj has it; at most "
                 f"{AGREEMENT * diagonal:.3g} is allowed: head frame and unit of length must be those of the mesh"
             )
+
+
+_ARRAYS = {entry.name: entry.metadata["form"] for entry in fields(Rig)}
+_IN_FILE = {"version": ("int32", ""), **_ARRAYS}
 
 
 def save_rig(rig: Rig, path: str | Path) -> None:
@@ -197,10 +196,10 @@ def _header(name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
 
 def _require_form(name: str, dtype: np.dtype, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Raises RigError for an array of another kind or shape than its own. sizes: of V, K, P and E, as far as known."""
-    kinds, _, letters = _IN_FILE[name]
+    dtype_needed, letters = _IN_FILE[name]
     wanted = [3 if letter == "3" else sizes.get(letter) for letter in letters]
     fits = len(shape) == len(wanted) and all(size in (None, given) for size, given in zip(wanted, shape, strict=True))
-    if dtype.kind not in kinds or not fits or min(shape, default=0) < 0:
+    if dtype.kind not in _KINDS[dtype_needed][0] or not fits or min(shape, default=0) < 0:
         raise RigError(f"{name} is {dtype} {list(shape)}; {_needed(name, sizes)} needed")
     sizes.update({letter: size for letter, size in zip(letters, shape, strict=True) if letter != "3"})
     if 0 in (sizes.get("V"), sizes.get("P")):
@@ -208,9 +207,9 @@ def _require_form(name: str, dtype: np.dtype, shape: tuple[int, ...], sizes: dic
 
 
 def _needed(name: str, sizes: dict[str, int] | None = None) -> str:
-    kinds, _, letters = _IN_FILE[name]
+    dtype, letters = _IN_FILE[name]
     shape = ", ".join(str((sizes or {}).get(letter, letter)) for letter in letters)
-    kind = _KIND_NAMES[kinds]
+    kind = _KINDS[dtype][1]
     return f"{kind} [{shape}] {'is' if kind.startswith('a ') else 'are'}"
 
 

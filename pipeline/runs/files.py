@@ -84,17 +84,13 @@ def replaced_folder(target: str | Path, keep: Sequence[str] = ()) -> Iterator[Pa
                 if os.path.lexists(target / name) and not os.path.lexists(partial / name):
                     link_tree(target / name, partial / name)
             _sync_tree(partial)
-            had_target = target.exists()
-            if had_target:
+            if target.exists():
                 os.rename(target, aside)
-            try:
-                os.rename(partial, target)
-            except BaseException:
-                if had_target and not target.exists():
-                    os.rename(aside, target)
-                raise
+            os.rename(partial, target)
             _sync(target.parent)
         except BaseException:
+            if aside.exists() and not target.exists():
+                os.rename(aside, target)
             shutil.rmtree(partial, ignore_errors=True)
             if parent_is_new and not any(target.parent.iterdir()):
                 target.parent.rmdir()

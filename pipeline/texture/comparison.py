@@ -48,8 +48,7 @@ class PhotoComparison:
     def lookup(self, height: int, width: int) -> TextureLookup:
         """The look-up for textures of this size; built on first use."""
         if (height, width) not in self._lookups:
-            lookup = build_lookup(self._mesh, self._camera, height, width, backend=self._backend)
-            self._lookups[height, width] = lookup
+            self._lookups[height, width] = build_lookup(self._mesh, self._camera, height, width, backend=self._backend)
         return self._lookups[height, width]
 
     def targets(self, visibility: np.ndarray, goal: np.ndarray) -> Callable[[int, int], RenderTarget]:
@@ -62,15 +61,13 @@ class PhotoComparison:
 
         def target(height: int, width: int) -> RenderTarget:
             lookup = self.lookup(height, width)
-            seen, wanted = (
-                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in (visibility, goal)
-            )
-            shown = seen_share(lookup, seen)
-            blended = lookup.matrix @ wanted.reshape(-1, 3)
+            resized = lambda image: cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            shown = seen_share(lookup, resized(visibility))
+            blended = lookup.matrix @ resized(goal).reshape(-1, 3)
             sure = np.clip((shown - HALF_SEEN) / (SEEN - HALF_SEEN), 0, 1)[:, None]
             colours = blended + sure * (self._pixels[lookup.pixels.numpy()] - blended)
-            weights = (shown > 0) & inside_silhouette(lookup, self._settings.silhouette_erosion)
-            weights = weights.astype(np.float32)
+            inside = inside_silhouette(lookup, self._settings.silhouette_erosion)
+            weights = ((shown > 0) & inside).astype(np.float32)
             if self._settings.mean_over == "photo":
                 weights *= len(weights) / (lookup.height * lookup.width)
             as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(self.device)
@@ -133,18 +130,10 @@ def optimise(
     """
     torch.manual_seed(seed)
     as_tensor = lambda image: torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(comparison.device)
+    images = [as_tensor(image) for image in (content, style, visibility[..., None], mask[..., None])]
+    targets, generator = comparison.targets(visibility, goal), torch.Generator(device="cpu").manual_seed(seed)
     try:
-        result = refine_texture(
-            as_tensor(content),
-            as_tensor(style),
-            as_tensor(visibility[..., None]),
-            as_tensor(mask[..., None]),
-            comparison.targets(visibility, goal),
-            features,
-            settings,
-            torch.Generator(device="cpu").manual_seed(seed),
-            steps,
-        )
+        result = refine_texture(*images, targets, features, settings, generator, steps)
     except FloatingPointError as error:
         raise DivergedError(str(error)) from error
     return result.texture[0].permute(1, 2, 0).cpu().numpy(), result

@@ -95,10 +95,8 @@ def _blur(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
     size = values.shape[1::-1]
     step = max(int(sigma / 3), 1)  # a wide Gaussian is accurate enough on a smaller grid
     small = (max(size[0] // step, 1), max(size[1] // step, 1))
-    total = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
-    summed = cv2.resize(values * weights[..., None], small, interpolation=cv2.INTER_AREA)
-    total = cv2.GaussianBlur(total, (0, 0), sigma / step)
-    summed = cv2.GaussianBlur(summed, (0, 0), sigma / step)
+    blurred = lambda image: cv2.GaussianBlur(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (0, 0), sigma / step)
+    total, summed = blurred(weights), blurred(values * weights[..., None])
     means = push_pull(summed / np.maximum(total, 1e-6)[..., None], np.minimum(total * 1e3, 1))
     return cv2.resize(means, size, interpolation=cv2.INTER_LINEAR)
 
@@ -116,12 +114,11 @@ def _continue_detail(values: np.ndarray, known: np.ndarray, mask: np.ndarray, un
     no wrinkle or hair is repeated. Overlapping windows are added with weights whose squares sum to 1, which preserves
     the variance. Colour detail is omitted, because it looks like stains.
     """
-    detail = np.zeros(mask.shape, np.float32)
     missing, solid = mask & (known < 0.999), known > 0.5
     half = max(round(DETAIL_WINDOW * unit / 2), 2)
     whole = cv2.erode(solid.astype(np.uint8), np.ones((2 * half + 1,) * 2), borderValue=0) > 0
     if not missing.any() or not whole.any():
-        return detail[..., None]
+        return np.zeros((*mask.shape, 1), np.float32)
     fine = (values - _blur(values, known, DETAIL_SIGMA * unit)).mean(-1)
     spread = 1.4826 * np.median(np.abs(fine[solid]))
     fine = np.clip(fine, -2.5 * spread, 2.5 * spread).astype(np.float32)
@@ -130,24 +127,26 @@ def _continue_detail(values: np.ndarray, known: np.ndarray, mask: np.ndarray, un
     bump = np.sin(np.pi * (np.arange(2 * half) + 0.5) / (2 * half)).astype(np.float32)
     bump = bump[:, None] * bump  # with a step of half a window the squares sum to 1
     height, width = mask.shape
+    padded = np.pad(missing, (half, 2 * half))  # so that every window lies inside
+    detail = np.zeros(padded.shape, np.float32)
     for row in range(0, height + half, half):
         for column in range(0, width + half, half):
-            top, left = max(row - half, 0), max(column - half, 0)
-            bottom, right = min(row + half, height), min(column + half, width)
-            if bottom <= top or right <= left or not missing[top:bottom, left:right].any():
-                continue
-            wanted = np.array([row, column]) + shifts.integers(-8 * half, 8 * half + 1, 2)
-            source = nearest[:, np.clip(wanted[0], 0, height - 1), np.clip(wanted[1], 0, width - 1)]
-            window = fine[source[0] - half : source[0] + half, source[1] - half : source[1] + half] * bump
-            detail[top:bottom, left:right] += window[
-                top - row + half : bottom - row + half, left - column + half : right - column + half
-            ]
-    return np.where(missing, detail, 0)[..., None]
+            window = np.s_[row : row + 2 * half, column : column + 2 * half]
+            if padded[window].any():
+                wanted = np.array([row, column]) + shifts.integers(-8 * half, 8 * half + 1, 2)
+                y, x = nearest[:, np.clip(wanted[0], 0, height - 1), np.clip(wanted[1], 0, width - 1)]
+                detail[window] += fine[y - half : y + half, x - half : x + half] * bump
+    return np.where(missing, detail[half : half + height, half : half + width], 0)[..., None]
+
+
+def _depth_inside(area: np.ndarray) -> np.ndarray:
+    """Distance [H, W] float32 of each texel of an area [H, W] bool to the nearest texel outside it."""
+    return cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _ramp_inside(area: np.ndarray, width: float) -> np.ndarray:
     """Smooth ramp [H, W] float32 inside an area [H, W] bool: 0 at its border, 1 from `width` texels inwards."""
-    distance = cv2.distanceTransform(np.pad(area.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    distance = _depth_inside(np.pad(area, 1))[1:-1, 1:-1]
     t = np.clip(distance / max(width, 1e-6), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
@@ -181,17 +180,14 @@ def _match_border(
     Both are known in a band beside the border. Their log ratio in the band is extended smoothly into the unseen texels
     and fades with the distance from the border.
     """
-    unseen_distance = cv2.distanceTransform((seen < SEEN).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    seen_distance = cv2.distanceTransform((seen >= SEEN).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    unseen_distance, seen_distance = _depth_inside(seen < SEEN), _depth_inside(seen >= SEEN)
     band = np.exp(-0.5 * (seen_distance / (BORDER_BAND / 2 * unit)) ** 2).astype(np.float32)
     overlap = np.where((seen >= SEEN) & (mirror_seen > SEEN), band, 0).astype(np.float32)
     if not overlap.any():
         return mirror
-    sigma = LIGHT_BLUR / 2 * unit
-    both = np.minimum(seen, mirror_seen)
+    sigma, both = LIGHT_BLUR / 2 * unit, np.minimum(seen, mirror_seen)
     seen_colours = np.log(np.maximum(_blur(sampled, both, sigma), 0) + OFFSET)
     mirrored_colours = np.log(np.maximum(_blur(mirror, both, sigma), 0) + OFFSET)
-    step = np.clip(seen_colours - mirrored_colours, -STEP_LIMIT, STEP_LIMIT)
-    step = _blur(step, overlap, STEP_BLUR * unit)
+    step = _blur(np.clip(seen_colours - mirrored_colours, -STEP_LIMIT, STEP_LIMIT), overlap, STEP_BLUR * unit)
     fading = np.exp(-unseen_distance / (settings.border_decay * unit))[..., None]
     return np.maximum((mirror + OFFSET) * np.exp(step * fading) - OFFSET, 0).astype(np.float32)

@@ -37,9 +37,7 @@ def write_obj(folder: Path, mesh: Mesh, name: str) -> None:
         os.link(folder / "texture.png", folder / texture_name)
     except OSError:  # a file system without hard links
         shutil.copyfile(folder / "texture.png", folder / texture_name)
-    material = (
-        f"newmtl {name}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nNs 0\nd 1\nillum 1\nmap_Kd {texture_name}\n"
-    )
+    material = f"newmtl {name}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nNs 0\nd 1\nillum 1\nmap_Kd {texture_name}\n"
     write_text(folder / f"{name}.mtl", material)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     save_mesh(mesh, folder / f"{name}.obj", material_file=f"{name}.mtl", material=name, normals=normals)
@@ -49,17 +47,11 @@ def write_glb(folder: Path, mesh: Mesh, texture: np.ndarray, name: str) -> None:
     """NAME.glb with the texture inside. mesh: in the head frame. texture: uint8 [H, W, 3]."""
     vertex_ids, uv_ids, faces = joined_corners(mesh)
     normals = vertex_normals(mesh.vertices, mesh.faces)
-    image = Image.fromarray(texture)
-    material = trimesh.visual.material.PBRMaterial(
-        name=name, baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0
-    )
-    head = trimesh.Trimesh(
-        vertices=mesh.vertices[vertex_ids],
-        faces=faces,
-        vertex_normals=normals[vertex_ids],
-        visual=trimesh.visual.TextureVisuals(uv=mesh.uvs[uv_ids], material=material),
-        process=False,
-    )
+    surface = {"baseColorTexture": Image.fromarray(texture), "metallicFactor": 0.0, "roughnessFactor": 1.0}
+    material = trimesh.visual.material.PBRMaterial(name=name, **surface)
+    visual = trimesh.visual.TextureVisuals(uv=mesh.uvs[uv_ids], material=material)
+    vertices, normals = mesh.vertices[vertex_ids], normals[vertex_ids]
+    head = trimesh.Trimesh(vertices, faces, vertex_normals=normals, visual=visual, process=False)
     scene = trimesh.Scene()
     scene.add_geometry(head, node_name=name, geom_name=name)
 

@@ -41,9 +41,8 @@ def complete_texture(
         normals = (sampled.geometry.normals @ reconstruction.head_to_camera[:3, :3]) * sampled.outward
     completion = complete(sampled.texture, seen, mask, normals, config.completion)
     texture = dilate(completion.texture, mask)
-    return Initial(
-        texture, texture, {"observed": seen, "mirrored": completion.mirrored, "synthesised": completion.smooth}
-    )
+    shares = {"observed": seen, "mirrored": completion.mirrored, "synthesised": completion.smooth}
+    return Initial(texture, texture, shares)
 
 
 def read_content(path: Path | None, reconstruction: Reconstruction, limits: LimitSettings) -> np.ndarray | None:

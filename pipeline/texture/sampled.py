@@ -45,8 +45,7 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
         raise ReconstructionError(
             "the photo shows no texel of the mesh well enough: check that mesh and camera match the photo"
         )
-    sampled = np.where(seen[..., None] > 0, sampled, 0)
-    return Sampled(sampled, seen, geometry, outward_sign(geometry, mesh, camera))
+    return Sampled(np.where(seen[..., None] > 0, sampled, 0), seen, geometry, outward_sign(geometry, mesh, camera))
 
 
 def fit_to_photo(
@@ -62,9 +61,7 @@ def fit_to_photo(
     """
     if not config.unwrap.fit_iterations:
         return sampled
-    known = dilate(sampled.texture, sampled.visibility > 0)
+    seen, known = sampled.visibility, dilate(sampled.texture, sampled.visibility > 0)
     settings = config.refine.changed(transfers=1, iterations=0, rendering_iterations=config.unwrap.fit_iterations)
-    fitted, _ = optimise(
-        comparison, known, known, sampled.visibility, sampled.mask, known, None, settings, config.seed, steps
-    )
-    return replace(sampled, texture=np.where(sampled.visibility[..., None] > 0, fitted, 0))
+    fitted, _ = optimise(comparison, known, known, seen, sampled.mask, known, None, settings, config.seed, steps)
+    return replace(sampled, texture=np.where(seen[..., None] > 0, fitted, 0))

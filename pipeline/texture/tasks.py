@@ -11,7 +11,6 @@ from pipeline.reconstruction.photos import NOT_RECONSTRUCTED, Subject
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome
 from pipeline.runs.stage import failure
-from pipeline.settings.errors import ConfigError
 from pipeline.settings.loading import fingerprint
 from pipeline.settings.schema import Config
 from pipeline.texture.results import VERSION
@@ -35,14 +34,11 @@ class ContentImages:
     """The initial textures of the setting `content`: none, one image for all photos, or a folder matched by stem."""
 
     def __init__(self, place: Path | None) -> None:
-        """place: `content` of `external.assets.Obtained`. Raises ConfigError where it does not exist."""
-        if place is not None and not place.exists():
-            raise ConfigError(f"content is {str(place)!r}, which does not exist: give an image or a folder of images")
+        """place: `content` of `external.assets.Obtained`, which exists."""
         self._place = place
-        self._images = {}  # {stem: path}; listed once, as there may be thousands of photos
-        if place is not None and place.is_dir():
-            found = sorted((path for path in place.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), reverse=True)
-            self._images = {path.stem: path for path in found}
+        listed = sorted(place.iterdir(), reverse=True) if place is not None and place.is_dir() else ()
+        # {stem: path}; listed once, as there may be thousands of photos
+        self._images = {path.stem: path for path in listed if path.suffix.lower() in IMAGE_ENDINGS}
 
     @property
     def assets(self) -> list[dict]:
@@ -51,8 +47,8 @@ class ContentImages:
             return []
         if self._place.name == "ostec":
             return used_by("ostec")
-        entry = {"name": "Initial textures", "used_by": "content", "licence": "their generator's"}
-        return [{**entry, "origin": str(self._place)}]
+        licence = "their generator's"
+        return [{"name": "Initial textures", "used_by": "content", "licence": licence, "origin": str(self._place)}]
 
     def path_of(self, stem: str) -> Path | None:
         """Path of the image for a photo's stem, or None without content. Raises ContentError."""

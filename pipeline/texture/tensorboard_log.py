@@ -15,12 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-LOCATION = (
-    "stage",
-    "transfer",
-    "scale",
-    "step",
-)  # keys that locate a logged step in the schedule; the others are losses
+LOCATION = ("stage", "transfer", "scale", "step")  # keys that locate a logged step in the schedule; the others are losses
 
 
 class TensorBoardLog:
@@ -34,11 +29,8 @@ class TensorBoardLog:
 
     def losses(self, logged: Mapping[str, Any]) -> None:
         """Writes one entry of the loss curve in metrics.json."""
-        values = [
-            Summary.Value(tag=f"loss/{name}", simple_value=value)
-            for name, value in logged.items()
-            if name not in LOCATION
-        ]
+        losses = {name: value for name, value in logged.items() if name not in LOCATION}
+        values = [Summary.Value(tag=f"loss/{name}", simple_value=value) for name, value in losses.items()]
         self._write(Event(wall_time=time.time(), step=logged["step"], summary=Summary(value=values)))
 
     def images(self, step: int, **images: np.ndarray) -> None:
