@@ -31,6 +31,11 @@ def test_what_is_not_known_beforehand_is_said_after_the_first_photo():
     assert forecast.before() == "" and "99 photos, based on the first photo" in forecast.after(30.0)
 
 
+def test_a_photo_that_fails_says_nothing_about_the_others():
+    forecast = Forecast(101, 1, None)
+    assert forecast.after(None) == "" and "99 photos, based on the first photo" in forecast.after(30.0)
+
+
 def test_the_published_schedule_takes_hours_and_the_default_seconds():
     hours = refinement_seconds(load_config("facerefiner"), "vgg16") / 3600
     assert 2 < hours < 4  # docs/benchmarks.md: about 3 h

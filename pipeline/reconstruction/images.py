@@ -1,4 +1,4 @@
-"""Photos and images: their pixels, as they are meant to be seen. The one place that converts between 8-bit images and floats."""
+"""Photos and images: their pixels, as they are meant to be seen. 8-bit images and floats are converted here only."""
 
 import io
 import math

@@ -9,9 +9,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, BinaryIO, get_type_hints
 
 import numpy as np
 
@@ -31,41 +31,32 @@ UNIT_LENGTH = 1e-3  # how far a direction's length may be from 1
 _ARCHIVE_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # {dtype of an array: (kinds of dtype that are taken for it, their name)}
-_KINDS = {
-    "float32": ("f", "floating-point numbers"),
-    "int32": ("iu", "integers"),
-    "str": ("U", "a Unicode array"),
-}
+_KINDS = {"float32": ("f", "floating-point numbers"), "int32": ("iu", "integers"), "str": ("U", "a Unicode array")}
 
 
 class RigError(UserError):
     """A rig, or the file of one, that cannot be used; one line that names the array."""
 
 
-def _array(dtype: str, axes: str) -> Any:
-    """An array of a rig. dtype: of _KINDS. axes: its shape; V vertices, K targets, P parts, E eyes."""
-    return field(metadata={"form": (dtype, axes)})
-
-
 @dataclass(frozen=True)
 class Rig:
-    """V vertices, K morph targets, P parts, E eyes. Positions in the head frame (x to the person's left, y up, z out of the
-    face, origin as head_to_camera has it), in the mesh's unit of length.
+    """V vertices, K morph targets, P parts, E eyes. Positions in the head frame (x to the person's left, y up, z out of
+    the face, origin as head_to_camera has it), in the mesh's unit of length.
 
-    Number types are converted to those given here. Raises RigError naming the first array that is not as described.
+    Each array is annotated with its dtype, of _KINDS, and its shape. Number types are converted to these. Raises RigError naming the first array that is not as described.
     """
 
-    neutral: np.ndarray = _array("float32", "V3")  # the vertices of mesh.obj, in its order, with a face at rest looking along +z
-    target_names: np.ndarray = _array("str", "K")  # each once
-    target_offsets: np.ndarray = _array("float32", "KV3")  # what a target of weight 1 adds to `neutral`
-    weights: np.ndarray = _array("float32", "K")  # 0..1: the expression in the photo
-    part_names: np.ndarray = _array("str", "P")  # each once, at least one
-    vertex_parts: np.ndarray = _array("int32", "V")  # which part a vertex belongs to, 0..P-1
-    eye_names: np.ndarray = _array("str", "E")  # of EYES, each at most once
-    eye_parts: np.ndarray = _array("int32", "E")  # which part is this eyeball, 0..P-1
-    eye_centres: np.ndarray = _array("float32", "E3")  # the point that the eyeball turns about, at rest
-    eye_radii: np.ndarray = _array("float32", "E")  # above 0
-    eye_directions: np.ndarray = _array("float32", "E3")  # length 1: where the eye looks in the photo; at rest (0, 0, 1)
+    neutral: Annotated[np.ndarray, "float32", "V3"]  # mesh.obj's vertices, in its order; a face at rest, looking along +z
+    target_names: Annotated[np.ndarray, "str", "K"]  # each once
+    target_offsets: Annotated[np.ndarray, "float32", "KV3"]  # what a target of weight 1 adds to `neutral`
+    weights: Annotated[np.ndarray, "float32", "K"]  # 0..1: the expression in the photo
+    part_names: Annotated[np.ndarray, "str", "P"]  # each once, at least one
+    vertex_parts: Annotated[np.ndarray, "int32", "V"]  # which part a vertex belongs to, 0..P-1
+    eye_names: Annotated[np.ndarray, "str", "E"]  # of EYES, each at most once
+    eye_parts: Annotated[np.ndarray, "int32", "E"]  # which part is this eyeball, 0..P-1
+    eye_centres: Annotated[np.ndarray, "float32", "E3"]  # the point that the eyeball turns about, at rest
+    eye_radii: Annotated[np.ndarray, "float32", "E"]  # above 0
+    eye_directions: Annotated[np.ndarray, "float32", "E3"]  # length 1: where the eye looks in the photo; (0, 0, 1) at rest
 
     def __post_init__(self):
         sizes: dict[str, int] = {}
@@ -94,7 +85,8 @@ class Rig:
     def check(self, mesh: Mesh, head_to_camera: np.ndarray) -> None:
         """Raises RigError where this is not the rig of a mesh [camera space] with a pose [4, 4]."""
         if len(self.neutral) != len(mesh.vertices):
-            raise RigError(f"neutral has {len(self.neutral)} vertices; {len(mesh.vertices)} are needed, those of mesh.obj")
+            needed = f"{len(mesh.vertices)} are needed, those of mesh.obj"
+            raise RigError(f"neutral has {len(self.neutral)} vertices; {needed}")
         mixed = np.ptp(self.vertex_parts[mesh.faces], axis=1) > 0
         if mixed.any():
             raise RigError(
@@ -111,7 +103,7 @@ class Rig:
             )
 
 
-_ARRAYS = {entry.name: entry.metadata["form"] for entry in fields(Rig)}
+_ARRAYS = {name: hint.__metadata__ for name, hint in get_type_hints(Rig, include_extras=True).items()}
 _IN_FILE = {"version": ("int32", ""), **_ARRAYS}
 
 
@@ -125,7 +117,7 @@ def save_rig(rig: Rig, path: str | Path) -> None:
 def load_rig(
     path: str | Path, limits: LimitSettings = LIMITS, mesh: Mesh | None = None, head_to_camera: np.ndarray | None = None
 ) -> Rig:
-    """Read rig.npz; with a mesh and its pose, check it against them. Arrays that the contract does not name are passed over.
+    """Read rig.npz; with a mesh and its pose, check it against them. Other arrays than the contract's are passed over.
 
     Sizes and types are checked before any array is read; nothing is unpickled. Raises RigError naming the file.
     """
@@ -142,37 +134,27 @@ def load_rig(
 def _read_arrays(path: Path, maximum_megabytes: float) -> dict[str, np.ndarray]:
     """{name: array} of an archive, without its version. Raises RigError."""
     sizes: dict[str, int] = {}
-    megabytes = 0.0
-    for name, file in _members(path):
-        shape, dtype = _header(name, file)
-        _require_form(name, dtype, shape, sizes)
-        megabytes += math.prod(shape) * dtype.itemsize / 1e6
-    if megabytes > maximum_megabytes:
-        raise RigError(
-            f"holds {megabytes:.0f} MB of arrays, allowed are {maximum_megabytes:g}: give limits.mesh_megabytes={megabytes + 1:.0f}"
-        )
-    arrays = {}
-    for name, file in _members(path):
-        with _refused(f"{name} is damaged"):
-            arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
-    version = arrays.pop("version")
-    if version != RIG_VERSION:
-        raise RigError(f"version is {version}; this program reads version {RIG_VERSION}")
-    return arrays
-
-
-def _members(path: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """The files of the arrays in the archive, in the order of _IN_FILE. Raises RigError."""
+    arrays, megabytes = {}, 0.0
     with _refused("is not a readable .npz archive"):
         archive = zipfile.ZipFile(path)
     with archive:
         for name in _IN_FILE:
             if f"{name}.npy" not in archive.NameToInfo:
                 raise RigError(f"has no array {name}; needed are {', '.join(_IN_FILE)}")
-            with _refused(f"{name} is damaged"):
-                file = archive.open(f"{name}.npy")
-            with file:
-                yield name, file
+            with _refused(f"{name} is damaged"), archive.open(f"{name}.npy") as file:
+                shape, dtype = _header(name, file)
+            _require_form(name, dtype, shape, sizes)
+            megabytes += math.prod(shape) * dtype.itemsize / 1e6
+        if megabytes > maximum_megabytes:
+            advice = f"give limits.mesh_megabytes={megabytes + 1:.0f}"
+            raise RigError(f"holds {megabytes:.0f} MB of arrays, allowed are {maximum_megabytes:g}: {advice}")
+        for name in _IN_FILE:
+            with _refused(f"{name} is damaged"), archive.open(f"{name}.npy") as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    version = arrays.pop("version")
+    if version != RIG_VERSION:
+        raise RigError(f"version is {version}; this program reads version {RIG_VERSION}")
+    return arrays
 
 
 @contextmanager
@@ -209,8 +191,7 @@ def _require_form(name: str, dtype: np.dtype, shape: tuple[int, ...], sizes: dic
 def _needed(name: str, sizes: dict[str, int] | None = None) -> str:
     dtype, letters = _IN_FILE[name]
     shape = ", ".join(str((sizes or {}).get(letter, letter)) for letter in letters)
-    kind = _KINDS[dtype][1]
-    return f"{kind} [{shape}] {'is' if kind.startswith('a ') else 'are'}"
+    return f"{_KINDS[dtype][1]} [{shape}] {'is' if dtype == 'str' else 'are'}"
 
 
 def _require_names(name: str, names: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
 
 Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at
-once, and `make`: of photos, for each a list of FaceGeometry, one per face. Where one photo fails, `make` raises.
+once, and `make`: of photos, for each a list of FaceGeometry, one per face. It raises where one photo fails.
 """
 
 from collections.abc import Sequence
@@ -83,12 +83,10 @@ class Deep3DFaceRecon:
         with torch.no_grad():
             coefficients = self._network(crops)
         results = zip(coefficients, (alignment for _, alignment in aligned), strict=True)
-        coloured = (self._coloured(reconstruct(row, alignment, self._model)) for row, alignment in results)
-        return [list(islice(coloured, len(photo.faces))) for photo in found]
-
-    def _coloured(self, result: FaceGeometry) -> FaceGeometry:
-        content = model_texture(result.mesh, result.colour, self._colours) if self._colours else None
-        return replace(result, content=content)
+        made = (reconstruct(row, alignment, self._model) for row, alignment in results)
+        if self._colours:
+            made = (replace(one, content=model_texture(one.mesh, one.colour, self._colours)) for one in made)
+        return [list(islice(made, len(photo.faces))) for photo in found]
 
 
 def model_texture(mesh: Mesh, colours: np.ndarray, size: int) -> np.ndarray:

@@ -31,7 +31,7 @@ _SECONDS = {
 class Choice:
     """What `auto`, or the user, chose; for the renderer and for the features."""
 
-    kind: str  # renderer: cpu or nvdiffrast, the `backend` of the renderer's functions; features: vgg16, patches or none
+    kind: str  # renderer: cpu or nvdiffrast, the `backend` of its functions; features: vgg16, patches or none
     why: str  # the choice and its reason, for the log and the manifest
 
     @property
@@ -154,7 +154,8 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
             missing = {"no GPU": device.type != "cuda", "no VGG16 weights": not weights.is_file()}
             kind, why = "none", f"features: none (auto: {', '.join(name for name in missing if missing[name])})"
     if settings.content_noise and kind != "vgg16":
-        raise ConfigError(f"refine.content_noise needs refine.features=vgg16, but {why}: give refine.content_noise=false")
+        advice = "give refine.content_noise=false"
+        raise ConfigError(f"refine.content_noise needs refine.features=vgg16, but {why}: {advice}")
     if kind == "vgg16" and not weights.is_file():
         raise ConfigError(
             f"refine.features is vgg16, but {weights} is missing: python -m external.assets fetch vgg16, or download "

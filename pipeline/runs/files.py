@@ -83,7 +83,9 @@ def replaced_folder(target: str | Path, keep: Sequence[str] = ()) -> Iterator[Pa
             for name in keep:
                 if os.path.lexists(target / name) and not os.path.lexists(partial / name):
                     link_tree(target / name, partial / name)
-            _sync_tree(partial)
+            for path in (partial, *partial.rglob("*")):
+                if (path.is_file() or path.is_dir()) and not path.is_symlink():
+                    _sync(path)
             if target.exists():
                 os.rename(target, aside)
             os.rename(partial, target)
@@ -156,12 +158,6 @@ def link_tree(source: Path, target: Path) -> None:
         shutil.copytree(source, target, symlinks=True, copy_function=link)
     else:
         link(source, target)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in (folder, *folder.rglob("*")):
-        if (path.is_file() or path.is_dir()) and not path.is_symlink():
-            _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -125,8 +125,7 @@ class _Worker:
             self._process.join()
             code = self._process.exitcode
             how = f"ended with code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-            killed = code == -signal.SIGKILL
-            return Died(how + (" (possibly out of memory: use fewer jobs)" if killed else ""))
+            return Died(how + (" (possibly out of memory: use fewer jobs)" if code == -signal.SIGKILL else ""))
 
     def finish(self) -> None:
         """Lets an idle process end by itself."""

@@ -82,11 +82,8 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
 def _quota(folder: Path) -> float | None:
     """CPU quota of a group in processors; None without a limit."""
     try:
-        if (folder / "cpu.max").is_file():
-            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
-        else:
-            names = ("quota", "period")
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in names)
+        names = ["cpu.max"] if (folder / "cpu.max").is_file() else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        quota, period = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()
         return int(quota) / int(period) if quota != "max" and int(quota) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # the root group has no limits
         return None

@@ -42,7 +42,7 @@ class _AssetEntry(TypedDict):
 
 @with_config(strict=True, extra="allow")
 class Manifest(TypedDict, total=False):
-    """The entries of manifest.json that a later run reads. Users may have edited the file: what has another form is left out."""
+    """The entries of manifest.json that a later run reads. What has another form is left out: users may edit the file."""
 
     photos: OnErrorOmit[dict[str, OnErrorOmit[_PhotoEntry]]]
     assets: OnErrorOmit[list[OnErrorOmit[_AssetEntry]]]

@@ -48,7 +48,8 @@ class Progress:
             self._bar.n = self._done
             self._bar.refresh()
 
-    def show(self, *lines: str) -> None:
+    @staticmethod
+    def show(*lines: str) -> None:
         """Prints lines above the bar; omits empty ones."""
         for text in filter(None, map(printable, lines)):
             tqdm.write(text)
@@ -66,10 +67,13 @@ class Forecast:
         """The forecast before the run; "" for a short or unknown time."""
         return "" if self._each is None else self._line(self._each, "measured on 2 x86-64 cores")
 
-    def after(self, seconds: float) -> str:
-        """The forecast after the first photo, which took `seconds`; "" for a short time and after other photos."""
+    def after(self, seconds: float | None) -> str:
+        """The forecast after the first photo that succeeds, in `seconds`; "" for a short time and after other photos.
+
+        seconds: None for a photo that failed, which says nothing about the others.
+        """
         self._left -= 1
-        if self._corrected:
+        if self._corrected or seconds is None:
             return ""
         self._corrected = True
         return self._line(seconds, "based on the first photo")

@@ -75,11 +75,6 @@ def _exports(name: str) -> list[str]:
     return [f"{name}{ending}" for ending in (".obj", ".mtl", ".glb", "_texture.png")]
 
 
-def _former_exports(photo_name: str) -> list[str]:
-    """The names of a photo's exports in OUTs that were made before `export_name` told "a b" from "a_b"."""
-    return _exports(re.sub(r"[^\w.-]+", "_", photo_name))
-
-
 # ---- OUT -------------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +121,8 @@ class RunFolder:
         """`replaced_folder` for a photo's results; the reconstruction stays, and what the user put there."""
         folder = self.results(name)
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        ours = {*results_of(name), *_former_exports(name), LOG_FOLDER}
+        # OUTs that were made before `export_name` told "a b" from "a_b" have exports of another name.
+        ours = {*results_of(name), *_exports(re.sub(r"[^\w.-]+", "_", name)), LOG_FOLDER}
         return replaced_folder(folder, keep=[entry for entry in found if entry not in ours])
 
     def replaced_reconstruction(self, name: str) -> AbstractContextManager[Path]:

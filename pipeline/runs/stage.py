@@ -24,20 +24,20 @@ def run_stage(
     progress(share, text) shows the progress of the current photo. With --dry-run only the plan is printed.
     Returns the number of failures. Raises RunFolderError where OUT cannot be written.
     """
-    progress = Progress(stage, len(plan.names))
     if arguments.dry_run:
         if stage == STAGES[-1]:
             print(to_yaml(arguments.config), end="")
-        progress.show(plan.headline, *(f"  {line}" for line in plan.todo))
-        progress.show(*(f"  {outcome.name}: {outcome.line}" for outcome in plan.known))
+        Progress.show(plan.headline, *(f"  {line}" for line in plan.todo))
+        Progress.show(*(f"  {outcome.name}: {outcome.line}" for outcome in plan.known))
         return 0
     failed = 0
-    with progress:
+    with Progress(stage, len(plan.names)) as progress:
         forecast = Forecast(len(plan.todo), plan.at_once, plan.seconds_each)
         progress.show(plan.headline, forecast.before())
         outcomes = record_outcomes(arguments.out, stage, arguments, plan, work(progress.within))
         for number, outcome in enumerate(outcomes):
-            expected = forecast.after(outcome.seconds) if number >= len(plan.known) else ""
+            seconds = outcome.seconds if outcome.status == "done" else None
+            expected = forecast.after(seconds) if number >= len(plan.known) else ""
             progress.photo_done(f"{outcome.name}: {outcome.line}", expected)
             failed += outcome.status == "failed"
     return failed

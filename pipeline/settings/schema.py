@@ -70,9 +70,8 @@ class UnwrapSettings(Settings):
     def _agree(self) -> Self:
         """Raises ValueError where settings contradict each other."""
         if self.zero_cosine >= self.full_cosine:
-            raise ValueError(
-                f"zero_cosine: got {self.zero_cosine}, allowed is less than full_cosine ({self.full_cosine})"
-            )
+            allowed = f"less than full_cosine ({self.full_cosine})"
+            raise ValueError(f"zero_cosine: got {self.zero_cosine}, allowed is {allowed}")
         return self
 
 

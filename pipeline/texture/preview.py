@@ -38,7 +38,7 @@ def preview(photo: np.ndarray, overlay: np.ndarray, texture: np.ndarray, head: M
 
     photo, overlay: [H, W, 3]; texture: [h, w, 3]; all 0..1. head: the mesh in the head frame.
     """
-    tiles = [_fit(photo, size), _fit(overlay, size), _fit(texture, size)]
+    tiles = [_fit(image, size) for image in (photo, overlay, texture)]
     tiles += [turned_view(texture, head, degrees, size) for degrees in (-TURN, TURN)]
     return as_bytes(np.concatenate(tiles, axis=1))
 

@@ -76,7 +76,9 @@ def plan_tasks(
             if subject.problem:
                 raise UserError(subject.problem)
             image = content.path_of(subject.photo_stem)
-            mark = results_fingerprint(settings, [*subject.files, image] if image else subject.files, VERSION)
+            files = [*subject.files, image] if image else subject.files
+            roles = " ".join(path.name for path in subject.files)  # a file's bytes do not say what it is read as
+            mark = results_fingerprint(f"{settings} {roles}", files, VERSION)
         except Exception as error:  # noqa: BLE001  one face's error must not stop the others
             known.append(failure(subject.name, error))
             continue

@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-LOCATION = ("stage", "transfer", "scale", "step")  # keys that locate a logged step in the schedule; the others are losses
+LOCATION = ("stage", "transfer", "scale", "step")  # keys that locate a logged step; the others are losses
 
 
 class TensorBoardLog:
