@@ -185,9 +185,9 @@ def resolve_inputs(given: Sequence[str], out: Path) -> list[Subject]:
         for photo in find_photos(photos) if photos else sample_photos():
             subjects += _subjects_of(photo, out, failures)
     times = Counter(subject.name.casefold() for subject in subjects)
-    for subject in subjects:
-        if times[subject.name.casefold()] > 1:
-            raise PhotoError(f"two inputs would write {out / subject.name}: give them in separate runs, or rename a folder")
+    for name in (subject.name for subject in subjects):
+        if times[name.casefold()] > 1:
+            raise PhotoError(f"two inputs would write {out / name}: give them in separate runs, or rename a folder")
     return subjects
 
 

@@ -43,10 +43,11 @@ class Rig:
     """V vertices, K morph targets, P parts, E eyes. Positions in the head frame (x to the person's left, y up, z out of
     the face, origin as head_to_camera has it), in the mesh's unit of length.
 
-    Each array is annotated with its dtype, of _KINDS, and its shape. Number types are converted to these. Raises RigError naming the first array that is not as described.
+    Each array is annotated with its dtype, of _KINDS, and its shape. Number types are converted to these. Raises
+    RigError naming the first array that is not as described.
     """
 
-    neutral: Annotated[np.ndarray, "float32", "V3"]  # mesh.obj's vertices, in its order; a face at rest, looking along +z
+    neutral: Annotated[np.ndarray, "float32", "V3"]  # mesh.obj's vertices, in its order; at rest, facing +z
     target_names: Annotated[np.ndarray, "str", "K"]  # each once
     target_offsets: Annotated[np.ndarray, "float32", "KV3"]  # what a target of weight 1 adds to `neutral`
     weights: Annotated[np.ndarray, "float32", "K"]  # 0..1: the expression in the photo
@@ -56,7 +57,7 @@ class Rig:
     eye_parts: Annotated[np.ndarray, "int32", "E"]  # which part is this eyeball, 0..P-1
     eye_centres: Annotated[np.ndarray, "float32", "E3"]  # the point that the eyeball turns about, at rest
     eye_radii: Annotated[np.ndarray, "float32", "E"]  # above 0
-    eye_directions: Annotated[np.ndarray, "float32", "E3"]  # length 1: where the eye looks in the photo; (0, 0, 1) at rest
+    eye_directions: Annotated[np.ndarray, "float32", "E3"]  # length 1: where the eye looks in the photo; at rest +z
 
     def __post_init__(self):
         sizes: dict[str, int] = {}

@@ -78,7 +78,8 @@ class Deep3DFaceRecon:
 
         from external.deep3dfacerecon import align, reconstruct
 
-        aligned = [align(Image.fromarray(photo.pixels), face.points - 0.5) for photo in found for face, _ in photo.faces]
+        faces = [(photo, face) for photo in found for face, _ in photo.faces]
+        aligned = [align(Image.fromarray(photo.pixels), face.points - 0.5) for photo, face in faces]
         crops = torch.from_numpy(np.stack([crop for crop, _ in aligned])).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
             coefficients = self._network(crops)

@@ -9,6 +9,7 @@ import os
 import re
 import resource
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path("/")
@@ -101,10 +102,9 @@ def _cached(folder: Path) -> int:
 
 def _number(path: Path) -> int | None:
     """The number in a file; None without one (no file, or the word `max`)."""
-    try:
+    with suppress(OSError, ValueError):
         return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def _unescaped(path: str) -> str:

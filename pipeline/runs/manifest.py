@@ -42,7 +42,7 @@ class _AssetEntry(TypedDict):
 
 @with_config(strict=True, extra="allow")
 class Manifest(TypedDict, total=False):
-    """The entries of manifest.json that a later run reads. What has another form is left out: users may edit the file."""
+    """The entries of manifest.json that a later run reads. What has another form is left out, as users may edit it."""
 
     photos: OnErrorOmit[dict[str, OnErrorOmit[_PhotoEntry]]]
     assets: OnErrorOmit[list[OnErrorOmit[_AssetEntry]]]

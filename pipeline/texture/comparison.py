@@ -1,6 +1,7 @@
 """Compares rendered textures with the photo, and runs the optimisation based on that comparison."""
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -42,14 +43,9 @@ class PhotoComparison:
             photo = cv2.resize(photo, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
         self.device = torch.device(device)
         self._pixels = as_float(photo.reshape(-1, 3))
-        self._mesh, self._camera, self._settings, self._backend = reconstruction.mesh, camera, settings, backend
-        self._lookups = {}
-
-    def lookup(self, height: int, width: int) -> TextureLookup:
-        """The look-up for textures of this size; built on first use."""
-        if (height, width) not in self._lookups:
-            self._lookups[height, width] = build_lookup(self._mesh, self._camera, height, width, backend=self._backend)
-        return self._lookups[height, width]
+        self._settings = settings
+        # lookup(height, width) of a texture -> TextureLookup; built on first use.
+        self.lookup = cache(partial(build_lookup, reconstruction.mesh, camera, backend=backend))
 
     def targets(self, visibility: np.ndarray, goal: np.ndarray) -> Callable[[int, int], RenderTarget]:
         """The function `targets(h, w)` of `refine_texture`: the image that the rendering should match.
