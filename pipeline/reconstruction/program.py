@@ -18,7 +18,7 @@ from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.images import as_bytes, read_photo
 from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
-from pipeline.reconstruction.systems import SYSTEMS, assets_of, cut
+from pipeline.reconstruction.systems import SYSTEMS, cut
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome, Plan
 from pipeline.runs.run_folder import RunFolder
@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     photos = find_photos(given) if given else [] if arguments.photos else sample_photos()
     config = arguments.config
     needed = (config.reconstruction_needs if photos else []) + config.refinement_needs
-    given = config.refine.vgg16_weights, config.content
-    require(needed, config.assets, *given, may_fetch=not arguments.dry_run)
+    require(needed, config.assets, config.refine.vgg16_weights, config.content, may_fetch=not arguments.dry_run)
     if not photos:
         return ALL_DONE
     system = SYSTEMS[config.reconstruct.system]
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             todo=[f"{one.photo.path} -> {arguments.out / one.photo.name / 'reconstruction'}" for one in pending],
             headline=f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}",
             device="cpu",
-            assets=assets_of(system) + (used_by("sample_photos") if not arguments.photos else []),
+            assets=used_by(*system.parts) + (used_by("sample_photos") if not arguments.photos else []),
             seconds_each=SECONDS_EACH[config.reconstruct.system],
         )
         failed = run_stage("reconstruction", arguments, plan, lambda progress: reconstructor.outcomes(pending))
@@ -152,7 +151,7 @@ class Reconstructor:
         for name, (face, _), result in zip(names, found.faces.faces, made, strict=True):
             source = {
                 "system": self._system.name,
-                "assets": assets_of(self._system),
+                "assets": used_by(*self._system.parts),
                 "head_to_camera": result.head_to_camera.tolist(),
                 "points": (face.points - result.crop[:2]).tolist(),
                 **({"uv_symmetry": "u=0.5"} if self._system.symmetric else {}),

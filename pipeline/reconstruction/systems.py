@@ -10,7 +10,7 @@ from itertools import islice
 
 import numpy as np
 
-from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder, used_by
+from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder
 from external.geometry import PUPIL_DISTANCE, FaceGeometry
 from external.mtcnn import Face
 from pipeline.reconstruction.detect import FoundFaces
@@ -111,8 +111,3 @@ def cut(pixels: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
 
 
 SYSTEMS = {"face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}
-
-
-def assets_of(system: type) -> list[dict]:
-    """What a system uses, with licences, as dicts for manifests."""
-    return used_by(*system.parts)

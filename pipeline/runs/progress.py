@@ -1,7 +1,7 @@
 """Progress over photos and their steps: a bar with the time left on a terminal, plain lines elsewhere."""
 
 import sys
-from typing import Self
+from contextlib import AbstractContextManager
 
 from tqdm import tqdm
 
@@ -10,7 +10,7 @@ from pipeline.settings.errors import printable
 LONG = 600.0  # seconds; longer runs print a forecast
 
 
-class Progress:
+class Progress(AbstractContextManager):
     """One progress bar for a whole stage; a context manager.
 
     The bar shows steps within a photo when photos are processed one at a time; otherwise it counts finished photos.
@@ -27,9 +27,6 @@ class Progress:
             bar_format="{desc} |{bar}| {n:.1f}/{total} " + unit + "s, {elapsed} passed, {remaining} left {postfix}",
         )
         self._done = 0
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()

@@ -60,8 +60,7 @@ def parse(argv: Sequence[str] | None, description: str) -> Arguments:
     parser.add_argument("--list-configs", action="store_true", help="print the configs there are, and stop")
     given = parser.parse_intermixed_args(argv)
     if given.list_configs:
-        for name, comment in list_configs():
-            print(f"{name:<14} {comment}")
+        print("\n".join(f"{name:<14} {comment}" for name, comment in list_configs()))
         raise SystemExit(ALL_DONE)
     overrides = [text for text in given.inputs if OVERRIDE.fullmatch(text) and not Path(text).exists()]
     photos = [text for text in given.inputs if text not in overrides]

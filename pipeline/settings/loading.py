@@ -83,9 +83,7 @@ def find_config(path_or_name: str | Path | None) -> Path:
 
 def config_name(path_or_name: str | Path | None) -> str:
     """The name results are filed under: the file's stem (`configs/quick.yaml` -> `quick`); None -> `default`."""
-    if path_or_name is None:
-        return "default"
-    name = Path(path_or_name).name
+    name = Path(path_or_name or "default").name
     return name.removesuffix(".yaml").removesuffix(".yml") or "default"
 
 
@@ -137,7 +135,6 @@ def _settings(model: type[Settings] = Config) -> dict[str, dict]:
     return found
 
 
-@cache
 def _groups() -> set[str]:
     return {key.rpartition(".")[0] for key in _settings()} - {""}
 

@@ -95,10 +95,9 @@ def _blur(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
     size = values.shape[1::-1]
     step = max(int(sigma / 3), 1)  # a wide Gaussian is accurate enough on a smaller grid
     small = (max(size[0] // step, 1), max(size[1] // step, 1))
-    area = lambda image: cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    total, summed = (
-        cv2.GaussianBlur(area(image), (0, 0), sigma / step) for image in (weights, values * weights[..., None])
-    )
+    shrunk = lambda image: cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    blurred = lambda image: cv2.GaussianBlur(shrunk(image), (0, 0), sigma / step)
+    total, summed = blurred(weights), blurred(values * weights[..., None])
     means = push_pull(summed / np.maximum(total, 1e-6)[..., None], np.minimum(total * 1e3, 1))
     return cv2.resize(means, size, interpolation=cv2.INTER_LINEAR)
 

@@ -66,7 +66,5 @@ def content_as_texture(content: np.ndarray, size: int) -> np.ndarray:
     image = as_float(content)
     if empty.any() and not empty.all():
         image = dilate(image, ~empty)
-    if image.shape[:2] == (size, size):
-        return image
     shrinks = min(image.shape[:2]) > size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).clip(0, 1)
