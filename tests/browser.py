@@ -39,10 +39,20 @@ class Visit:
     def open_photo(self, name):
         """Click on a photo's card and wait until its head is drawn, or the picture instead."""
         self.page.get_by_role("link").filter(has=self.page.get_by_role("heading", name=name, exact=True)).click()
-        self.page.wait_for_function(
-            "() => document.querySelector('#head')?.viewer?.texture || document.querySelector('#fallback:not([hidden])')"
-        )
+        self.until("document.querySelector('#head')?.viewer?.texture || document.querySelector('#fallback:not([hidden])')")
         self.settle()
+
+    def until(self, condition):
+        """Wait until a JavaScript expression holds.
+
+        It is evaluated from outside: Playwright's wait_for_function polls within the page, whose content security policy
+        forbids that as soon as the condition does not hold at once.
+        """
+        for _ in range(1500):
+            if self.page.evaluate(f"() => Boolean({condition})"):
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"this did not become true: {condition}")
 
     def settle(self):
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -195,7 +195,7 @@ def test_the_head_turns_when_dragged_and_by_keys(visit):
     head.press("ArrowDown")
     assert view()["pitch"] == pytest.approx(10, abs=1)
     page.page.mouse.wheel(0, -200)
-    page.page.wait_for_function("document.querySelector('#head').viewer.view.zoom > 1.3")
+    page.until("document.querySelector('#head').viewer.view.zoom > 1.3")
     head.press("0")
     assert view() == {"yaw": 0, "pitch": 0, "zoom": 1, "right": 0, "down": 0}
     assert not differs(before, settled()).any()
@@ -251,7 +251,7 @@ def test_touch_turns_and_pinches(visit):
 def test_the_viewer_agrees_with_our_rendering(visit, out, name, texture, view):
     page = visit()
     page.open_photo(name)
-    page.page.wait_for_function("document.querySelector('#head').viewer.has('initial')")
+    page.until("document.querySelector('#head').viewer.has('initial')")
     page.page.evaluate("document.querySelector('#head').style.cssText = 'position: fixed; inset: 0 auto auto 0; width: 480px; height: 400px; border-radius: 0; aspect-ratio: auto'")
     page.settle()
     page.page.evaluate("(given) => document.querySelector('#head').viewer.set(given)", {**view, "texture": texture})
@@ -331,7 +331,7 @@ def test_hostile_names_and_messages_are_text(visit, out, tmp_path):
     page = visit(write_report(place))
     assert SCRIPT in page.page.locator("#cards").inner_text()
     page.page.get_by_role("link").filter(has_text="onerror").click()
-    page.page.wait_for_function("document.querySelector('#head')?.viewer?.texture")
+    page.until("document.querySelector('#head')?.viewer?.texture")
     for folded in page.page.locator("summary").all():
         folded.click()
     text = page.page.locator("body").inner_text()
