@@ -1,6 +1,5 @@
 """The command line of evaluate.py."""
 
-import argparse
 import math
 import re
 import shlex
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.runs.machine import processors
-from pipeline.settings.command_line import OVERRIDE, Parser
+from pipeline.settings.command_line import Parser, split_overrides
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.loading import config_name, describe, load_config
 from pipeline.settings.schema import Config
@@ -61,9 +60,7 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
         prog="evaluate.py",
         description=EXPLANATION,
         usage="%(prog)s [PHOTO | FOLDER]... [-o OUT] [-c CONFIG]... [key=value ...]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="settings (key=default, given as key=value for all configs):\n" + describe(),
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("inputs", nargs="*", metavar="PHOTO | FOLDER", help="without any, two sample faces")
@@ -90,7 +87,7 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     add("--dry-run", action="store_true", help="print what would be done, and stop")
     given = parser.parse_intermixed_args(argv)
 
-    overrides = [text for text in given.inputs if OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    paths, overrides = split_overrides(given.inputs)
     size = (QUICK_SIZE if given.quick else DEFAULT_SIZE) if given.size is None else given.size
     if not 64 <= size <= 8192:
         raise ConfigError(f"--size is {size}, allowed is 64 to 8192")
@@ -118,7 +115,7 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     if jobs < 1:
         raise ConfigError(f"--jobs is {jobs}, allowed is 1 or more")
     return EvaluationArguments(
-        [text for text in given.inputs if text not in overrides],
+        paths,
         Path(given.out) if given.out else Path("outputs") / ("evaluation-quick" if given.quick else "evaluation"),
         configs, baselines, dict(textures), baseline, yaws, size, given.truth, jobs, given.defects, given.arcface,
         given.lpips, given.dry_run,

@@ -17,12 +17,7 @@ from report.side_by_side import write_side_by_side
 
 def main(argv: list[str]) -> int:
     """Writes the reports that the command line names; returns the exit code."""
-    parser = Parser(
-        prog="python -m report",
-        description=__doc__.strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="python -m report", description=__doc__.strip())
     add = parser.add_argument
     add("outs", nargs="+", metavar="OUT", type=Path, help="folder of a run; others are compared with the first")
     add("-o", "--out", metavar="FOLDER", type=Path, help="folder for comparison.png and comparison.html "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from external.errors import MissingAssets, UserError
 from pipeline.settings.errors import printable
@@ -32,6 +32,11 @@ class Arguments:
 
 
 class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and whose options are written in full."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **more)
+
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {printable(message)} (--help shows how it is used)", file=sys.stderr)
         raise SystemExit(WRONG_USE)
@@ -47,9 +52,7 @@ def parse(argv: Sequence[str] | None, description: str) -> Arguments:
         prog="./run.sh",
         description=description,
         usage="%(prog)s [PHOTO | FOLDER]... [-o OUT] [-c CONFIG] [key=value ...]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="settings (key=default, given as key=value or in a YAML file):\n" + describe(),
-        allow_abbrev=False,
     )
     parser.add_argument(
         "inputs", nargs="*", metavar="PHOTO | FOLDER", help="photos or folders of photos; default: two sample faces"
@@ -62,13 +65,18 @@ def parse(argv: Sequence[str] | None, description: str) -> Arguments:
     if given.list_configs:
         print("\n".join(f"{name:<14} {comment}" for name, comment in list_configs()))
         raise SystemExit(ALL_DONE)
-    overrides = [text for text in given.inputs if OVERRIDE.fullmatch(text) and not Path(text).exists()]
-    photos = [text for text in given.inputs if text not in overrides]
+    photos, overrides = split_overrides(given.inputs)
     config = load_config(given.config, overrides)
     name = config_name(given.config)
     out = Path(given.out) if given.out else Path("outputs") / name
     command = shlex.join(["./run.sh", *(sys.argv[1:] if argv is None else argv)])
     return Arguments(photos, out, config, name, given.dry_run, command)
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(paths, overrides) of a command line's words: key=value is an override unless there is such a file."""
+    overrides = [word for word in words if OVERRIDE.fullmatch(word) and not Path(word).exists()]
+    return [word for word in words if word not in overrides], overrides
 
 
 @contextmanager
