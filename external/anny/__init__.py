@@ -3,7 +3,7 @@
 `convert` makes our file of it at set-up; `load_head_model` reads that file.
 """
 
-from external.anny.convert import convert
+from external.anny.conversion import convert
 from external.anny.head_model import HeadModel, load_head_model
 
 __all__ = ["HeadModel", "convert", "load_head_model"]

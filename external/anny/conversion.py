@@ -66,7 +66,8 @@ NEUTRAL = {
     **dict.fromkeys(RACES, 1 / 3),
 }  # fmt: skip
 # Axes of phenotypes: name, what -1 sets (None: the axis begins at 0), what 1 sets. Along each axis alone they are
-# MakeHuman's own shapes; sums of several leave its products out.
+# MakeHuman's own shapes; sums of several leave its products out. Both ages lead away from the adult: a baby is
+# age-baby 1 alone.
 PHENOTYPES = (
     ("age-child-old", {"age": 1 / 3}, {"age": 1.0}),
     ("age-baby", None, {"age": 0.0}),
