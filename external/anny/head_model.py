@@ -15,7 +15,7 @@ class HeadModel:
     V vertices, T triangles, N texture coordinates, A identity axes, 52 expressions.
     """
 
-    vertices: np.ndarray  # [V, 3] float32: the neutral head, lids open, mouth shut
+    vertices: np.ndarray  # [V, 3] float32: the neutral head, lids open, lips closed but for a slit of .7 mm
     triangles: np.ndarray  # [T, 3] int32, counter-clockwise from outside; 2 k and 2 k + 1 are a quad
     parts: np.ndarray  # [T] uint8, index into part_names
     part_names: tuple[str, ...]
