@@ -123,6 +123,11 @@ def convert(data: Traversable, target: Path) -> None:
         "expressions": np.stack([_stored(shape) for _, shape in expressions]),
         "step": np.array(STEP),
     }
+    write_arrays(target, arrays)
+
+
+def write_arrays(target: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz; the same arrays give the same bytes on every system."""
     # Written entry by entry, because numpy.savez does not promise its zip headers.
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
