@@ -26,6 +26,7 @@ class FoundFaces:
     pixels: np.ndarray  # the photo upright, uint8 [H, W, 3]
     quarter_turns: int  # counter-clockwise, that brought it upright
     faces: list[FaceAndParts]  # the wanted ones
+    focal: float | None = None  # px, of the whole photo's camera, where it is known
 
 
 def find_faces(
