@@ -125,13 +125,16 @@ def write_rigged_glb(folder: Path, head: Mesh, rig: Rig, name: str) -> None:
     """
     vertex_ids, uv_ids, faces = joined_corners(head)
     neutral, targets = neutral_mesh(rig, head), morph_targets(rig, head)
-    normals = _normals(neutral.vertices, head.faces, np.array([0.0, 0, 1]))
+    # Normals of the mesh before it is split along UV seams and between parts: light runs smoothly over them.
+    _, first, place = np.unique(neutral.vertices, axis=0, return_index=True, return_inverse=True)
+    whole = first[place.ravel()]
+    normals = _normals(neutral.vertices, whole[head.faces], np.array([0.0, 0, 1]))
     index_type = np.uint16 if len(vertex_ids) < 2**16 else np.uint32
 
     file = _Glb()
     attributes = {
         "POSITION": file.array(neutral.vertices[vertex_ids].astype(np.float32), ARRAY_BUFFER, limits=True),
-        "NORMAL": file.array(normals[vertex_ids].astype(np.float32), ARRAY_BUFFER),
+        "NORMAL": file.array(normals[whole[vertex_ids]].astype(np.float32), ARRAY_BUFFER),
         "TEXCOORD_0": file.array((head.uvs[uv_ids] * (1, -1) + (0, 1)).astype(np.float32), ARRAY_BUFFER),
     }
     primitive: dict[str, Any] = {
@@ -144,8 +147,7 @@ def write_rigged_glb(folder: Path, head: Mesh, rig: Rig, name: str) -> None:
         least = LEAST_MOTION * _diagonal(head)
         primitive["targets"] = []
         for offsets in targets.offsets:
-            # Normals of the mesh before it is split along UV seams: light runs smoothly over them.
-            turned = _normals(neutral.vertices + offsets, head.faces, normals) - normals
+            turned = (_normals(neutral.vertices + offsets, whole[head.faces], normals) - normals)[whole]
             primitive["targets"].append(
                 {
                     "POSITION": file.sparse(offsets[vertex_ids], least, index_type, limits=True),
