@@ -8,14 +8,14 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from external.assets import require, used_by
 from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
-from pipeline.reconstruction.images import as_bytes, read_photo
+from pipeline.reconstruction.images import as_bytes, read_focal_length, read_photo
 from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
 from pipeline.reconstruction.systems import SYSTEMS, Made, cut
 from pipeline.runs.files import is_finished, results_fingerprint
@@ -108,6 +108,7 @@ class Reconstructor:
                 pixels = read_photo(task.photo.path, self._config.limits)
                 self._loaded = self._loaded or self._system(self._config)
                 faces = find_faces(task.photo.path, pixels, self._config.detect, self._loaded.parse)
+                faces = replace(faces, focal=read_focal_length(task.photo.path, *pixels.shape[1::-1]))
             except Exception as error:  # noqa: BLE001  whatever it is, the other photos go on
                 yield failure(task.photo.name, error, time.perf_counter() - started)
                 continue
