@@ -59,8 +59,8 @@ class UnwrapSettings(Settings):
     """Surface seen at this cosine of the viewing angle or more counts fully."""
     zero_cosine: float = Field(0.25, ge=0, le=1)
     """Surface seen at this cosine of the viewing angle or less counts as unseen."""
-    erosion: float = Field(2.0, ge=0, le=64)
-    """Width of the rim removed from the seen region, in texels of a 1024 texture."""
+    erosion: float = Field(0.4, ge=0, le=12)
+    """Width of the rim removed from the seen region, in millimetres on the head."""
     exclude_hair: bool = True
     """Hair and background over the face count as unseen."""
     fit_iterations: int = Field(30, ge=0, le=1_000_000)
@@ -86,8 +86,8 @@ class CompletionSettings(Settings):
     light_spread: float = Field(0.2, ge=0.001, le=10)
     """Expected difference in light between the halves: standard deviation of each odd spherical harmonic of the log
     brightness. Lower values trust the photo's shading less."""
-    border_decay: float = Field(40.0, ge=1, le=512)
-    """Texels of a 512 texture over which a step at the border fades to 1/e."""
+    border_decay: float = Field(16.0, ge=0.4, le=200)
+    """Millimetres on the head over which a step at the border fades to 1/e."""
 
 
 class RenderSettings(Settings):
