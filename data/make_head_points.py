@@ -30,7 +30,7 @@ from external.setup import FOLDER
 from external.wheel_pins import HEAD
 from pipeline.reconstruction.images import read_photo
 from renderer.camera import Camera
-from renderer.mesh import normalised, vertex_normals
+from renderer.mesh import face_normals, normalised, vertex_normals
 from renderer.rasterize import rasterize
 
 RENDERINGS = (
@@ -42,6 +42,9 @@ RENDERINGS = (
 )  # fmt: skip
 SIZE, DISTANCE = 640, 1.2  # px, m
 ROUNDS, STEP, LONGEST = 10, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
+OWN_PLACE = 0.4  # share of a contour point's own place along the contour, beside the template's even spacing
+UNTANGLINGS = 40
+CORNER_STEPS = 3  # edges from the end of the lid's edge to the corner of the eye
 SMOOTH = 0.5  # share of a move that is the mean of the neighbouring points' moves
 
 
@@ -100,25 +103,108 @@ class Places:
         self.skin = skin[front[skin].all(1)]
         sides = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
         on_middle = model.mirror == np.arange(len(vertices))
-        lids, lips = lid_edges(model), lip_edge(model)
         middle = sides[(on_middle & front)[sides].all(1)]
-        self.groups = [
-            (list(dict.fromkeys(LIDS[0][0] + LIDS[0][1])), _within(sides, lids[0])),
-            (list(dict.fromkeys(LIDS[1][0] + LIDS[1][1])), _within(sides, lids[1])),
-            ([k for k in dict.fromkeys(LIPS[0] + LIPS[1]) if mirror[k] != k], _within(sides, lips)),
-            ([k for k in LIPS[0] + LIPS[1] if mirror[k] == k], np.stack([lips[on_middle[lips]]] * 2, axis=1)),
-            ([k for k in range(POINTS) if mirror[k] == k and k not in LIPS[0] + LIPS[1]], middle),
-        ]
+        in_middle = [k for k in range(POINTS) if mirror[k] == k and k not in LIPS[0] + LIPS[1]]
+        self.middle = in_middle, middle
+        # Halves of contours: points from corner to corner, and the way along the vertices that they lie on.
+        self.ways = []
+        for halves, loop in zip((*LIDS, LIPS), (*lid_edges(model), lip_edge(model)), strict=True):
+            around = _ring(_within(sides, loop))
+            low, high = (np.argmin(vertices[around, 0]), np.argmax(vertices[around, 0]))
+            ways = [_between(around, low, high), _between(around[::-1], len(around) - 1 - low, len(around) - 1 - high)]
+            ways.sort(key=lambda way: -vertices[way, 1].mean())
+            if halves is not LIPS:
+                ways = [self._to_corner(way) for way in ways]
+            for half, way in zip(halves, ways, strict=True):
+                from_right = load_template(0).shape[half[0], 0] < load_template(0).shape[half[-1], 0]
+                self.ways.append((list(half), way if from_right else way[::-1]))
+        # By the corners of the mouth the border runs deep behind the lips: those points lie on the lips.
+        self.loose = {point for half in LIPS for point in (*half[:2], *half[-2:])}
+        self.held = sorted(set(in_middle).union(*(half for half, _ in self.ways)) - self.loose)
+        self.faces = load_template(0).faces
+
+    def _to_corner(self, way: np.ndarray) -> np.ndarray:
+        """Half of a lid's edge, continued from where the lids meet by the nose along the crease to the corner of the eye."""
+        if abs(self.vertices[way[0], 0]) > abs(self.vertices[way[-1], 0]):
+            way = way[::-1]
+        for _ in range(CORNER_STEPS):
+            beside = np.setdiff1d(self.skin[(self.skin == way[0]).any(1)], way)
+            ahead = np.array([-np.sign(self.vertices[way[0], 0]), 0, 0])
+            step = beside[np.argmax(normalised(self.vertices[beside] - self.vertices[way[0]]) @ ahead)]
+            way = np.concatenate([[step], way])
+        return way
 
     def place(self, wanted: np.ndarray) -> HeadPoints:
         """The allowed places nearest to positions [468, 3] on the neutral head; symmetric."""
         wanted = (wanted + (wanted * (-1, 1, 1))[self.mirror]) / 2
-        corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
-        for points, edges in self.groups:
-            corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
-        left = np.flatnonzero(self.mirror > np.arange(POINTS))
-        corners[left], barycentrics[left] = self.model.mirror[corners[self.mirror[left]]], barycentrics[self.mirror[left]]
+        corners, barycentrics = self._onto(wanted)
+        normals = vertex_normals(self.vertices, self.skin)
+        for _ in range(UNTANGLINGS):  # what is folded moves to the mean of its neighbours
+            at = np.einsum("nk,nkc->nc", barycentrics, self.vertices[corners])
+            upright = np.einsum("nk,nkc->nc", barycentrics, normals[corners])[self.faces].mean(1)
+            folded = (face_normals(at, self.faces) * upright).sum(1) <= 0
+            loose = np.setdiff1d([self.faces[folded], self.mirror[self.faces[folded]]], self.held)
+            if not len(loose):
+                break
+            mean = neighbourhood() @ at
+            at[loose] = (at[loose] + mean[loose]) / 2
+            corners[loose], barycentrics[loose] = onto_triangles(at[loose], self.vertices, self.skin)
+            self._mirrored(corners, barycentrics)
         return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32))
+
+    def _onto(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
+        points, edges = self.middle
+        corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
+        for half, way in self.ways:
+            placed = self._along(wanted[half], load_template(0).shape[half], way)
+            chosen = [k for k, point in enumerate(half) if point not in self.loose]
+            points = [half[k] for k in chosen]
+            corners[points], barycentrics[points] = placed[0][chosen], placed[1][chosen]
+        for half in LIPS:
+            point = half[len(half) // 2]
+            corners[point], barycentrics[point] = corners[point][np.abs(self.vertices[corners[point], 0]).argmin()], (1, 0, 0)
+        self._mirrored(corners, barycentrics)
+        return corners, barycentrics
+
+    def _mirrored(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
+        """Makes the points of one side the mirror image of those of the other side, in place."""
+        one = np.flatnonzero(self.mirror > np.arange(POINTS))
+        corners[one], barycentrics[one] = self.model.mirror[corners[self.mirror[one]]], barycentrics[self.mirror[one]]
+
+    def _along(self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points [N] in order along a way of vertices, half way between the nearest places and the template's spacing."""
+        line = self.vertices[way]
+        length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+        share, distance = closest_on_segments(wanted, line[:-1], line[1:])
+        segment = distance.argmin(1)
+        nearest = length[segment] + share[np.arange(len(wanted)), segment] * np.diff(length)[segment]
+        even = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(template, axis=0), axis=1))])
+        even *= length[-1] / even[-1]
+        at = even + OWN_PLACE * (np.maximum.accumulate(nearest) - even)
+        at[0], at[-1] = 0, length[-1]
+        k = np.clip(np.searchsorted(length, at, side="right") - 1, 0, len(way) - 2)
+        share = (at - length[k]) / np.diff(length)[k]
+        return np.stack([way[k], way[k + 1], way[k]], axis=1), np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+
+
+def _ring(edges: np.ndarray) -> np.ndarray:
+    """The vertices of a loop in order. edges: [E, 2], each side twice or once."""
+    neighbours: dict[int, list[int]] = {}
+    for first, second in {tuple(sorted(edge)) for edge in edges.tolist()}:
+        neighbours.setdefault(first, []).append(second)
+        neighbours.setdefault(second, []).append(first)
+    if any(len(beside) != 2 for beside in neighbours.values()):
+        raise SystemExit("the edge of a lid or of the lips is not one loop")
+    ring = [min(neighbours)]
+    while len(ring) < len(neighbours):
+        ring.append(next(k for k in neighbours[ring[-1]] if len(ring) < 2 or k != ring[-2]))
+    return np.array(ring)
+
+
+def _between(ring: np.ndarray, first: int, last: int) -> np.ndarray:
+    """The part of a closed ring from position first on to position last."""
+    return np.roll(ring, -first)[: (last - first) % len(ring) + 1]
 
 
 def _within(sides: np.ndarray, vertices: np.ndarray) -> np.ndarray:
@@ -240,6 +326,8 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     move = SMOOTH * neighbourhood() @ move + (1 - SMOOTH) * move
     length = np.linalg.norm(move, axis=1, keepdims=True)
     print(f"   moves: mean {length.mean() * 1000:.2f} mm, longest {length.max() * 1000:.2f} mm")
+    worst = np.argsort(-length[:, 0])[:12]
+    print("   longest:", [(int(k), *(move[k] * 1000).round(1).tolist()) for k in worst])
     move *= STEP * np.minimum(1, LONGEST / np.maximum(length, 1e-9))
     return places.place(prepared.neutral + move)
 

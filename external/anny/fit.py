@@ -19,7 +19,7 @@ INVERSE_DISTANCE, INVERSE_DISTANCE_SIGMA = 0.8, 0.4  # 1/m
 INVERSE_DISTANCE_BOUNDS = (0.12, 3.0)  # 1/m: 33 cm to 8 m
 
 # Standard deviations of the residuals, in shares of the face's height
-POINT_SIGMA, DEPTH_SIGMA = 0.02, 0.08
+POINT_SIGMA, DEPTH_SIGMA = 0.02, 0.12
 ROBUST = (0.08, 0.05, 0.03, 0.02)  # scale of the robust weights, iteration by iteration, the last one from there on
 # Points that are turned away: Face Mesh invents them. Weight by the cosine between normal and view.
 HIDDEN_COSINE, SEEN_COSINE, HIDDEN_WEIGHT = 0.0, 0.35, 0.02
@@ -32,6 +32,8 @@ IDENTITY_SIGMA = {
 UNSEEN_GROUPS = ("ears", "neck")  # the points say nothing about them: 0
 ASYMMETRY = 0.25  # sigma of half a difference, relative to that of the mean
 SIDEWAYS_SIGMA = 0.1
+# Shapes in depth, which one picture hardly shows, and that of a baby's head are held closer.
+DEPTH_WORDS, DEPTH_IDENTITY_SIGMA = ("backward-forward", "depth", "push", "volume", "in-out", "hump", "age-baby"), 0.15
 # Sizes of the whole head and places of it on the neck, which a picture does not show, and its back.
 UNSEEN_AXES = (
     "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward", "head-trans-down-up",
@@ -103,6 +105,8 @@ class PointModel:
         self.low = np.concatenate([np.where(unseen, 0, model.identity_minimum), np.zeros(len(unused))])
         self.high = np.concatenate([np.where(unseen, 0.0, 1.0), np.where(unused, 0.0, 1.0)])
         sigma = np.array([IDENTITY_SIGMA.get(group, 1.0) for group in model.identity_groups])
+        deep = np.array([any(word in name for word in DEPTH_WORDS) for name in model.identity_names])
+        sigma[deep] = np.minimum(sigma[deep], DEPTH_IDENTITY_SIGMA)
         sigma[model.identity_mirror_sign < 0] = SIDEWAYS_SIGMA
         self.precision = np.zeros((axes + 52, axes + 52))
         self.precision[:axes, :axes] = _precision(sigma, model.identity_mirror, ASYMMETRY)
