@@ -44,8 +44,19 @@ SIZE, DISTANCE = 640, 1.2  # px, m
 ROUNDS, STEP, LONGEST = 10, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
 OWN_PLACE = 0.4  # share of a contour point's own place along the contour, beside the template's even spacing
 UNTANGLINGS = 40
+OPENING = 0.0015  # m, least distance from there of the first point of either lid
 CORNER_STEPS = 3  # edges from the end of the lid's edge to the corner of the eye
 SMOOTH = 0.5  # share of a move that is the mean of the neighbouring points' moves
+
+
+# Points of the lips by column, from the person's right corner to the left one: outer contour, two between, inner border.
+BETWEEN_COLUMNS = (
+    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375),
+    (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 77, 90, 180, 85, 16, 315, 404, 320, 307),
+    (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 96, 89, 179, 86, 15, 316, 403, 319, 325),
+    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324),
+)
+BETWEEN = BETWEEN_COLUMNS[1:3]
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------------
@@ -118,9 +129,12 @@ class Places:
             for half, way in zip(halves, ways, strict=True):
                 from_right = load_template(0).shape[half[0], 0] < load_template(0).shape[half[-1], 0]
                 self.ways.append((list(half), way if from_right else way[::-1]))
-        # By the corners of the mouth the border runs deep behind the lips: those points lie on the lips.
-        self.loose = {point for half in LIPS for point in (*half[:2], *half[-2:])}
-        self.held = sorted(set(in_middle).union(*(half for half, _ in self.ways)) - self.loose)
+        self.held = sorted({*in_middle, *np.ravel(BETWEEN)}.union(*(half for half, _ in self.ways)))
+        # The skin around the lips in MakeHuman's layout, where they lie flat: positions, and vertices of the corners.
+        near = (np.abs(vertices[skin] - (0, -0.073, 0.02)) < (0.045, 0.03, 0.05)).all(axis=(1, 2))
+        self.flat = model.uv_triangles[model.part("skin")][near]
+        self.flat_skin = skin[near]
+        self.uvs = np.column_stack([model.uvs, np.zeros(len(model.uvs))]).astype(np.float64)
         self.faces = load_template(0).faces
 
     def _to_corner(self, way: np.ndarray) -> np.ndarray:
@@ -157,22 +171,39 @@ class Places:
         points, edges = self.middle
         corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
         for half, way in self.ways:
-            placed = self._along(wanted[half], load_template(0).shape[half], way)
-            chosen = [k for k, point in enumerate(half) if point not in self.loose]
-            points = [half[k] for k in chosen]
-            corners[points], barycentrics[points] = placed[0][chosen], placed[1][chosen]
+            corners[half], barycentrics[half] = self._along(wanted[half], load_template(0).shape[half], way, half[0] not in LIPS[0])
         for half in LIPS:
             point = half[len(half) // 2]
             corners[point], barycentrics[point] = corners[point][np.abs(self.vertices[corners[point], 0]).argmin()], (1, 0, 0)
+        self._between_lips(corners, barycentrics)
         self._mirrored(corners, barycentrics)
         return corners, barycentrics
+
+    def _between_lips(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
+        """Places the two contours between the outer and the inner border of the lips at thirds of the layout, in place."""
+        known = dict(zip(self.flat_skin.ravel().tolist(), self.flat.ravel().tolist(), strict=True))
+        for outer, first, second, inner in zip(*BETWEEN_COLUMNS, strict=True):
+            ends = []
+            for point in (outer, inner):
+                uv = self.uvs[[known[k] for k in corners[point].tolist()]]
+                ends.append(barycentrics[point] @ uv)
+            wanted = np.stack([ends[0] + share * (ends[1] - ends[0]) for share in (1 / 3, 2 / 3)])
+            at, weights = onto_triangles(wanted, self.uvs, self.flat)
+            of_uv = dict(zip(self.flat.ravel().tolist(), self.flat_skin.ravel().tolist(), strict=True))
+            middle = self.mirror[first] == first
+            for point, corner, weight in zip((first, second), at, weights, strict=True):
+                corners[point], barycentrics[point] = [of_uv[k] for k in corner.tolist()], weight
+                if middle:
+                    on = np.einsum("k,kc->c", weight, self.vertices[corners[point]])[None] * (0, 1, 1)
+                    found = onto_segments(on, self.vertices, self.middle[1])
+                    corners[point], barycentrics[point] = found[0][0], found[1][0]
 
     def _mirrored(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
         """Makes the points of one side the mirror image of those of the other side, in place."""
         one = np.flatnonzero(self.mirror > np.arange(POINTS))
         corners[one], barycentrics[one] = self.model.mirror[corners[self.mirror[one]]], barycentrics[self.mirror[one]]
 
-    def _along(self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _along(self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray, lids: bool) -> tuple[np.ndarray, np.ndarray]:
         """Points [N] in order along a way of vertices, half way between the nearest places and the template's spacing."""
         line = self.vertices[way]
         length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
@@ -183,6 +214,13 @@ class Places:
         even *= length[-1] / even[-1]
         at = even + OWN_PLACE * (np.maximum.accumulate(nearest) - even)
         at[0], at[-1] = 0, length[-1]
+        if lids:  # only the corner by the nose itself lies in the crease, which both lids share
+            by_nose = np.abs(line[[0, -1], 0]).argmin()
+            crease = length[CORNER_STEPS] if by_nose == 0 else length[-1] - length[-1 - CORNER_STEPS]
+            from_nose = at if by_nose == 0 else (length[-1] - at)[::-1]
+            least = crease + OPENING * np.arange(1, len(at) - 1)
+            from_nose[1:-1] = np.maximum(from_nose[1:-1], np.minimum(least, length[-1] * np.arange(1, len(at) - 1) / (len(at) - 1)))
+            at = from_nose if by_nose == 0 else length[-1] - from_nose[::-1]
         k = np.clip(np.searchsorted(length, at, side="right") - 1, 0, len(way) - 2)
         share = (at - length[k]) / np.diff(length)[k]
         return np.stack([way[k], way[k + 1], way[k]], axis=1), np.stack([1 - share, share, np.zeros_like(share)], axis=1)
