@@ -41,7 +41,7 @@ RENDERINGS = (
     (30, 0, {"race-caucasian": 1}), (-30, 0, {"race-caucasian": 1}),
 )  # fmt: skip
 SIZE, DISTANCE = 640, 1.2  # px, m
-ROUNDS, STEP, LONGEST = 10, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
+ROUNDS, STEP, LONGEST = 4, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
 OWN_PLACE = 0.4  # share of a contour point's own place along the contour, beside the template's even spacing
 UNTANGLINGS = 40
 OPENING = 0.0015  # m, least distance from there of the first point of either lid

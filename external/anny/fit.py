@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from external.anny.head_model import HeadModel
-from external.anny.points import CHIN, POINTS, TOP, HeadPoints
+from external.anny.points import CHIN, LIDS, LIPS, POINTS, TOP, HeadPoints
 from external.geometry import FaceGeometryError
 from renderer.mesh import normalised, vertex_normals
 
@@ -23,6 +23,7 @@ POINT_SIGMA, DEPTH_SIGMA = 0.02, 0.12
 ROBUST = (0.08, 0.05, 0.03, 0.02)  # scale of the robust weights, iteration by iteration, the last one from there on
 # Points that are turned away: Face Mesh invents them. Weight by the cosine between normal and view.
 HIDDEN_COSINE, SEEN_COSINE, HIDDEN_WEIGHT = 0.0, 0.35, 0.02
+AROUND_EDGES = 0.015  # m
 
 # Priors of the coefficients: standard deviations by group, of the mean of a left-right pair and of half its difference.
 IDENTITY_SIGMA = {
@@ -99,6 +100,11 @@ class PointModel:
         self.expressions = points.at(model.expressions).astype(np.float64)
         normals = vertex_normals(model.vertices.astype(np.float64), model.triangles[model.part("skin")])
         self.normals = normalised(points.at(normals))
+        # The edges of lids and lips curve inwards: what counts there is how the skin around them faces.
+        edges = np.unique([point for halves in (*LIDS, LIPS) for half in halves for point in half])
+        around = np.linalg.norm(self.neutral[edges][:, None] - self.neutral, axis=-1) < AROUND_EDGES
+        around[:, edges] = False
+        self.normals[edges] = normalised(around @ self.normals)
         axes = len(model.identity_names)
         unseen = np.isin(model.identity_groups, UNSEEN_GROUPS) | np.isin(model.identity_names, UNSEEN_AXES)
         unused = np.isin(model.expression_names, UNUSED_EXPRESSIONS)
