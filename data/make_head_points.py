@@ -8,9 +8,9 @@
    over the photos, in the head's frame, and what the mean identity of the photos moves it by, moves the point along the
    skin. Repeated, until the mean residuals stand still.
 
-Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours on the edges of the lids, those
-of the mouth's inner contour on the border of the lips. A photo with several people counts with its largest face. Only the
-positions on the head come from the photos; nothing of a person is in the file.
+Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours on the edges of the lids,
+those of the mouth's inner contour on the border of the lips. A photo with several people counts with its largest face.
+Only the positions on the head come from the photos; nothing of a person is in the file.
 """
 
 import sys
@@ -31,13 +31,14 @@ from external.wheel_pins import HEAD
 from pipeline.reconstruction.images import read_photo
 from renderer.camera import Camera
 from renderer.mesh import face_normals, normalised, vertex_normals
-from renderer.rasterize import rasterize
+from renderer.rasterize import Fragments, rasterize
 
 RENDERINGS = (
     # yaw, pitch in degrees, identity, expression
     (0, 0, {}), (15, 0, {}), (-15, 0, {}), (0, 10, {}), (0, -10, {}),
     (0, 0, {"gender-male-female": -1}), (0, 0, {"gender-male-female": 1}), (0, 0, {"race-african": 1}),
-    (0, 0, {"race-asian": 1}), (0, 0, {"race-caucasian": 1}), (0, 0, {"age-child-old": 1}), (0, 0, {"age-child-old": -1}),
+    (0, 0, {"race-asian": 1}), (0, 0, {"race-caucasian": 1}), (0, 0, {"age-child-old": 1}),
+    (0, 0, {"age-child-old": -1}),
     (30, 0, {"race-caucasian": 1}), (-30, 0, {"race-caucasian": 1}),
 )  # fmt: skip
 SIZE, DISTANCE = 640, 1.2  # px, m
@@ -49,7 +50,7 @@ CORNER_STEPS = 3  # edges from the end of the lid's edge to the corner of the ey
 SMOOTH = 0.5  # share of a move that is the mean of the neighbouring points' moves
 
 
-# Points of the lips by column, from the person's right corner to the left one: outer contour, two between, inner border.
+# Points of the lips by column, from the person's right corner to the left one: outer contour, two between, border.
 BETWEEN_COLUMNS = (
     (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375),
     (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 77, 90, 180, 85, 16, 315, 404, 320, 307),
@@ -82,7 +83,8 @@ def onto_triangles(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarr
     """Corners and barycentrics [N, 3] of the closest points of triangles [F, 3]."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     normal = normalised(np.cross(b - a, c - a))
-    corners, barycentrics = onto_segments(points, vertices, np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)]))
+    edges = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)])
+    corners, barycentrics = onto_segments(points, vertices, edges)
     nearest = ((np.einsum("nk,nkc->nc", barycentrics, vertices[corners]) - points) ** 2).sum(1)
     for k, point in enumerate(points):
         height = ((point - a) * normal).sum(1)
@@ -138,7 +140,7 @@ class Places:
         self.faces = load_template(0).faces
 
     def _to_corner(self, way: np.ndarray) -> np.ndarray:
-        """Half of a lid's edge, continued from where the lids meet by the nose along the crease to the corner of the eye."""
+        """Half of a lid's edge, continued from where the lids meet by the nose to the corner of the eye."""
         if abs(self.vertices[way[0], 0]) > abs(self.vertices[way[-1], 0]):
             way = way[::-1]
         for _ in range(CORNER_STEPS):
@@ -171,16 +173,18 @@ class Places:
         points, edges = self.middle
         corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
         for half, way in self.ways:
-            corners[half], barycentrics[half] = self._along(wanted[half], load_template(0).shape[half], way, half[0] not in LIPS[0])
+            lids = half[0] not in LIPS[0]
+            corners[half], barycentrics[half] = self._along(wanted[half], load_template(0).shape[half], way, lids)
         for half in LIPS:
             point = half[len(half) // 2]
-            corners[point], barycentrics[point] = corners[point][np.abs(self.vertices[corners[point], 0]).argmin()], (1, 0, 0)
+            corners[point] = corners[point][np.abs(self.vertices[corners[point], 0]).argmin()]
+            barycentrics[point] = (1, 0, 0)
         self._between_lips(corners, barycentrics)
         self._mirrored(corners, barycentrics)
         return corners, barycentrics
 
     def _between_lips(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
-        """Places the two contours between the outer and the inner border of the lips at thirds of the layout, in place."""
+        """Places the two contours between the borders of the lips at thirds of the layout, in place."""
         known = dict(zip(self.flat_skin.ravel().tolist(), self.flat.ravel().tolist(), strict=True))
         for outer, first, second, inner in zip(*BETWEEN_COLUMNS, strict=True):
             ends = []
@@ -203,8 +207,11 @@ class Places:
         one = np.flatnonzero(self.mirror > np.arange(POINTS))
         corners[one], barycentrics[one] = self.model.mirror[corners[self.mirror[one]]], barycentrics[self.mirror[one]]
 
-    def _along(self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray, lids: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Points [N] in order along a way of vertices, half way between the nearest places and the template's spacing."""
+    def _along(
+        self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray, lids: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Corners and barycentrics [N, 3] of points in order along a way of vertices, between the places that are
+        nearest to wanted [N, 3] and the spacing of the template [N, 3]."""
         line = self.vertices[way]
         length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
         share, distance = closest_on_segments(wanted, line[:-1], line[1:])
@@ -218,12 +225,14 @@ class Places:
             by_nose = np.abs(line[[0, -1], 0]).argmin()
             crease = length[CORNER_STEPS] if by_nose == 0 else length[-1] - length[-1 - CORNER_STEPS]
             from_nose = at if by_nose == 0 else (length[-1] - at)[::-1]
-            least = crease + OPENING * np.arange(1, len(at) - 1)
-            from_nose[1:-1] = np.maximum(from_nose[1:-1], np.minimum(least, length[-1] * np.arange(1, len(at) - 1) / (len(at) - 1)))
+            number = np.arange(1, len(at) - 1)
+            least = np.minimum(crease + OPENING * number, length[-1] * number / (len(at) - 1))
+            from_nose[1:-1] = np.maximum(from_nose[1:-1], least)
             at = from_nose if by_nose == 0 else length[-1] - from_nose[::-1]
         k = np.clip(np.searchsorted(length, at, side="right") - 1, 0, len(way) - 2)
         share = (at - length[k]) / np.diff(length)[k]
-        return np.stack([way[k], way[k + 1], way[k]], axis=1), np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+        barycentrics = np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+        return np.stack([way[k], way[k + 1], way[k]], axis=1), barycentrics
 
 
 def _ring(edges: np.ndarray) -> np.ndarray:
@@ -283,7 +292,8 @@ def found_on_renderings(model: HeadModel, places: Places) -> np.ndarray:
     return mean
 
 
-def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float):
+def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float) -> tuple[np.ndarray, Fragments]:
+    """A plain picture, uint8 [SIZE, SIZE, 3], of the head, turned by degrees, and what was drawn."""
     a, b = np.radians(yaw), np.radians(pitch)
     turn = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]) @ np.array(
         [[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]
@@ -294,7 +304,8 @@ def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float):
     normals = vertex_normals(vertices, model.triangles)
     shade = 0.35 + 0.6 * np.clip(normals @ normalised(np.array([-0.25, -0.5, -0.8])), 0, 1)
     part = model.parts[fragments.face_ids]
-    tint = np.array([(1.0, 1.0, 1.0) if n.startswith("eye_l") or n.startswith("eye_r") else (0.8, 0.6, 0.5) for n in model.part_names])
+    tint = np.full((len(model.part_names), 3), (0.8, 0.6, 0.5))
+    tint[[model.part_names.index(n) for n in ("eye_left", "eye_right", "upper_teeth", "lower_teeth")]] = 1
     tint[[model.part_names.index(n) for n in ("mouth", "eye_socket_left", "eye_socket_right")]] = (0.5, 0.25, 0.2)
     light = np.einsum("hwk,hwk->hw", fragments.barycentrics, shade[model.triangles[fragments.face_ids]])
     image = tint[part] * light[..., None]

@@ -1,7 +1,7 @@
 """Moves the fitted head by a smooth field, so that it meets the points of the photo.
 
-The field is the minimiser of the thin-plate energy over the skin (cotangent Laplacian L, masses M: u L M^-1 L u + u M u /
-REACH^4) that meets the points within their uncertainty. In terms of its Green's function, which depends on the model
+The field minimises the thin-plate energy over the skin (cotangent Laplacian L, masses M: u L M^-1 L u + u M u /
+REACH^4) and meets the points within their uncertainty. In terms of its Green's function, which depends on the model
 alone, it costs one dense system of the size of the points.
 """
 
@@ -19,10 +19,11 @@ CERTAIN, UNCERTAIN = 1e-4, 0.3  # variance of a seen and of a hidden point, rela
 DEPTH_VARIANCE, DEPTH_SHARE = 0.3, 0.5  # of the points' depth: little of it is taken over
 LID_VARIANCE = 1e-3
 CLEARANCE = 0.0003  # m, between eyeball and lids
+SOCKET = 0.85  # largest distance of a socket from its eyeball's centre, in radii
 DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
 EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
 UNFOLDINGS, LOOSER = 4, 6.0  # rounds, and the factor on the variance of the points beside a fold
-SMOOTHINGS = 40  # rounds in which the vertices of folds and beside them approach the mean offset of their neighbours
+SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
 BESIDE = 0.006  # m
 SMALLEST = 0.02  # of a triangle's area, that counts as a fold
 
@@ -57,7 +58,8 @@ class Field:
         sides = np.unique(np.sort(sides, axis=1), axis=0)
         beside = sparse.coo_matrix((np.ones(len(sides)), sides.T), (len(vertices),) * 2)
         beside = (beside + beside.T).tocsr()
-        self.mean = sparse.diags(1 / np.maximum(np.asarray(beside.sum(1)).ravel(), 1)) @ beside  # over a vertex's neighbours
+        counts = np.maximum(np.asarray(beside.sum(1)).ravel(), 1)
+        self.mean = sparse.diags(1 / counts) @ beside  # over a vertex's neighbours
         self.lids = lid_edges(model)
         lids = np.concatenate(self.lids)
         rows = np.concatenate([np.repeat(np.arange(POINTS), 3), POINTS + np.arange(len(lids))])
@@ -112,7 +114,7 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
         return field.firm & ((front & (ratio < SMALLEST)) | ((cosines > 0) & (turned < 0)))
 
     for round_ in range(UNFOLDINGS):
-        moved = _moved(field, camera, head, image, target, depth, variance, fit)
+        moved = _moved(field, camera, image, target, depth, variance, fit)
         folds = folded(moved)
         if not folds.any():
             break
@@ -137,6 +139,8 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
             offsets[members] = np.stack(means, axis=1)[pieces]
         folds = folded(camera + offsets)
     moved = camera + offsets
+    _tuck_sockets(field, moved)
+    offsets = moved - camera
     left = target - _image(points.at(moved), pose.focal)
     return Displaced(offsets, left, int(folds.sum()))
 
@@ -154,7 +158,10 @@ def ordered(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return target
 
 
-def _moved(field, camera, head, image, target, depth, variance, fit) -> np.ndarray:
+def _moved(
+    field: Field, camera: np.ndarray, image: np.ndarray, target: np.ndarray, depth: np.ndarray, variance: np.ndarray,
+    fit: LinearFit,
+) -> np.ndarray:  # fmt: skip
     """The vertices [V, 3] after the displacement, camera space, m."""
     model, points, pose = field.prepared.model, field.prepared.points, fit.pose
     used, moved = field.used, camera.copy()
@@ -177,7 +184,8 @@ def _moved(field, camera, head, image, target, depth, variance, fit) -> np.ndarr
         at = np.maximum(np.linalg.norm(camera[lids] - old, axis=1), radius + CLEARANCE)
         wanted.append(np.clip(_depth_at(moved[lids], new, at) - moved[lids, 2], -DEEPEST, DEEPEST))
     values = np.concatenate([depth, *wanted])[:, None]
-    weights = np.concatenate([DEPTH_VARIANCE / np.maximum(fit.visibility, 0.05) ** 2, np.full(len(values) - POINTS, LID_VARIANCE)])
+    of_points = DEPTH_VARIANCE / np.maximum(fit.visibility, 0.05) ** 2
+    weights = np.concatenate([of_points, np.full(len(values) - POINTS, LID_VARIANCE)])
     deeper = field.through(values, weights, slice(None))[:, 0]
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
@@ -199,8 +207,25 @@ def _clear_eyeballs(field: Field, moved: np.ndarray) -> None:
             moved[close] *= np.minimum(depth / moved[close, 2], 1)[:, None]
 
 
+def _tuck_sockets(field: Field, moved: np.ndarray) -> None:
+    """Keeps the sockets, but for their border with the lids, within the eyeballs, in place. moved: [V, 3].
+
+    They close the gap behind the lids only; a lid that has moved back must not uncover them.
+    """
+    model = field.prepared.model
+    skin = np.unique(field.skin)
+    for side in ("right", "left"):
+        ball = model.vertices_of(f"eye_{side}")
+        inner = np.setdiff1d(model.vertices_of(f"eye_socket_{side}"), skin)
+        centre = moved[ball].mean(0)
+        largest = SOCKET * np.linalg.norm(moved[ball] - centre, axis=1).mean()
+        away = moved[inner] - centre
+        distance = np.linalg.norm(away, axis=1, keepdims=True)
+        moved[inner] = centre + away * np.minimum(1, largest / np.maximum(distance, 1e-9))
+
+
 def _depth_at(points: np.ndarray, centre: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Depth [N] where the rays through points [N, 3] come closest to, or first reach, distance `radius` [N] from a centre."""
+    """Depth [N] where the rays through points [N, 3] reach distance `radius` [N] from a centre, or pass it closest."""
     rays = normalised(points)
     along = rays @ centre
     inside = radius**2 - ((along[:, None] * rays - centre) ** 2).sum(1)

@@ -1,8 +1,8 @@
 """Fits the head model to the points of MediaPipe Face Mesh.
 
 A full perspective camera, the head's pose, identity and expression are found by Gauss-Newton steps with bounds on the
-image positions and, with little weight, the relative depths of the points (robust weights: Geman and McClure 1987). Only the pose and the
-projection are not linear, so the Jacobian is analytic.
+image positions and, with little weight, the relative depths of the points (robust weights: Geman and McClure 1987).
+Only the pose and the projection are not linear, so the Jacobian is analytic.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ SIDEWAYS_SIGMA = 0.1
 DEPTH_WORDS, DEPTH_IDENTITY_SIGMA = ("backward-forward", "depth", "push", "volume", "in-out", "hump", "age-baby"), 0.15
 # Sizes of the whole head and places of it on the neck, which a picture does not show, and its back.
 UNSEEN_AXES = (
-    "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward", "head-trans-down-up",
-    "head-back-scale-depth-decr-incr",
+    "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward",
+    "head-trans-down-up", "head-back-scale-depth-decr-incr",
 )  # fmt: skip
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4
 EXPRESSION_COST = 1.0  # of the sum of the weights: keeps those at 0 that explain little
@@ -193,7 +193,7 @@ def fit_points(
 
 
 def _precision(sigma: np.ndarray, mirror: np.ndarray, asymmetry: float) -> np.ndarray:
-    """Precision [N, N] of coefficients: mean of a pair has standard deviation sigma, half its difference `asymmetry` times it."""
+    """Precision [N, N]: the mean of a pair has standard deviation sigma, half its difference asymmetry * sigma."""
     count = len(sigma)
     matrix = np.diag(sigma**-2)
     for one in np.flatnonzero(mirror > np.arange(count)):
