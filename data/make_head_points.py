@@ -8,9 +8,9 @@
    over the photos, in the head's frame, and what the mean identity of the photos moves it by, moves the point along the
    skin. Repeated, until the mean residuals stand still.
 
-Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours on the edges of the lids, those
-of the mouth's inner contour on the border of the lips. A photo with several people counts with its largest face. Only the
-positions on the head come from the photos; nothing of a person is in the file.
+Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours on the edges of the lids,
+those of the mouth's inner contour on the border of the lips. A photo with several people counts with its largest face.
+Only the positions on the head come from the photos; nothing of a person is in the file.
 """
 
 import sys
@@ -30,19 +30,34 @@ from external.setup import FOLDER
 from external.wheel_pins import HEAD
 from pipeline.reconstruction.images import read_photo
 from renderer.camera import Camera
-from renderer.mesh import normalised, vertex_normals
-from renderer.rasterize import rasterize
+from renderer.mesh import face_normals, normalised, vertex_normals
+from renderer.rasterize import Fragments, rasterize
 
 RENDERINGS = (
     # yaw, pitch in degrees, identity, expression
     (0, 0, {}), (15, 0, {}), (-15, 0, {}), (0, 10, {}), (0, -10, {}),
     (0, 0, {"gender-male-female": -1}), (0, 0, {"gender-male-female": 1}), (0, 0, {"race-african": 1}),
-    (0, 0, {"race-asian": 1}), (0, 0, {"race-caucasian": 1}), (0, 0, {"age-child-old": 1}), (0, 0, {"age-child-old": -1}),
+    (0, 0, {"race-asian": 1}), (0, 0, {"race-caucasian": 1}), (0, 0, {"age-child-old": 1}),
+    (0, 0, {"age-child-old": -1}),
     (30, 0, {"race-caucasian": 1}), (-30, 0, {"race-caucasian": 1}),
 )  # fmt: skip
 SIZE, DISTANCE = 640, 1.2  # px, m
-ROUNDS, STEP, LONGEST = 10, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
+ROUNDS, STEP, LONGEST = 4, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
+OWN_PLACE = 0.4  # share of a contour point's own place along the contour, beside the template's even spacing
+UNTANGLINGS = 40
+OPENING = 0.0015  # m, least distance from there of the first point of either lid
+CORNER_STEPS = 3  # edges from the end of the lid's edge to the corner of the eye
 SMOOTH = 0.5  # share of a move that is the mean of the neighbouring points' moves
+
+
+# Points of the lips by column, from the person's right corner to the left one: outer contour, two between, border.
+BETWEEN_COLUMNS = (
+    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375),
+    (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 77, 90, 180, 85, 16, 315, 404, 320, 307),
+    (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 96, 89, 179, 86, 15, 316, 403, 319, 325),
+    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324),
+)
+BETWEEN = BETWEEN_COLUMNS[1:3]
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------------
@@ -68,7 +83,8 @@ def onto_triangles(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarr
     """Corners and barycentrics [N, 3] of the closest points of triangles [F, 3]."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     normal = normalised(np.cross(b - a, c - a))
-    corners, barycentrics = onto_segments(points, vertices, np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)]))
+    edges = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)])
+    corners, barycentrics = onto_segments(points, vertices, edges)
     nearest = ((np.einsum("nk,nkc->nc", barycentrics, vertices[corners]) - points) ** 2).sum(1)
     for k, point in enumerate(points):
         height = ((point - a) * normal).sum(1)
@@ -100,25 +116,142 @@ class Places:
         self.skin = skin[front[skin].all(1)]
         sides = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
         on_middle = model.mirror == np.arange(len(vertices))
-        lids, lips = lid_edges(model), lip_edge(model)
         middle = sides[(on_middle & front)[sides].all(1)]
-        self.groups = [
-            (list(dict.fromkeys(LIDS[0][0] + LIDS[0][1])), _within(sides, lids[0])),
-            (list(dict.fromkeys(LIDS[1][0] + LIDS[1][1])), _within(sides, lids[1])),
-            ([k for k in dict.fromkeys(LIPS[0] + LIPS[1]) if mirror[k] != k], _within(sides, lips)),
-            ([k for k in LIPS[0] + LIPS[1] if mirror[k] == k], np.stack([lips[on_middle[lips]]] * 2, axis=1)),
-            ([k for k in range(POINTS) if mirror[k] == k and k not in LIPS[0] + LIPS[1]], middle),
-        ]
+        in_middle = [k for k in range(POINTS) if mirror[k] == k and k not in LIPS[0] + LIPS[1]]
+        self.middle = in_middle, middle
+        # Halves of contours: points from corner to corner, and the way along the vertices that they lie on.
+        self.ways = []
+        for halves, loop in zip((*LIDS, LIPS), (*lid_edges(model), lip_edge(model)), strict=True):
+            around = _ring(_within(sides, loop))
+            low, high = (np.argmin(vertices[around, 0]), np.argmax(vertices[around, 0]))
+            ways = [_between(around, low, high), _between(around[::-1], len(around) - 1 - low, len(around) - 1 - high)]
+            ways.sort(key=lambda way: -vertices[way, 1].mean())
+            if halves is not LIPS:
+                ways = [self._to_corner(way) for way in ways]
+            for half, way in zip(halves, ways, strict=True):
+                from_right = load_template(0).shape[half[0], 0] < load_template(0).shape[half[-1], 0]
+                self.ways.append((list(half), way if from_right else way[::-1]))
+        self.held = sorted({*in_middle, *np.ravel(BETWEEN)}.union(*(half for half, _ in self.ways)))
+        # The skin around the lips in MakeHuman's layout, where they lie flat: positions, and vertices of the corners.
+        near = (np.abs(vertices[skin] - (0, -0.073, 0.02)) < (0.045, 0.03, 0.05)).all(axis=(1, 2))
+        self.flat = model.uv_triangles[model.part("skin")][near]
+        self.flat_skin = skin[near]
+        self.uvs = np.column_stack([model.uvs, np.zeros(len(model.uvs))]).astype(np.float64)
+        self.faces = load_template(0).faces
+
+    def _to_corner(self, way: np.ndarray) -> np.ndarray:
+        """Half of a lid's edge, continued from where the lids meet by the nose to the corner of the eye."""
+        if abs(self.vertices[way[0], 0]) > abs(self.vertices[way[-1], 0]):
+            way = way[::-1]
+        for _ in range(CORNER_STEPS):
+            beside = np.setdiff1d(self.skin[(self.skin == way[0]).any(1)], way)
+            ahead = np.array([-np.sign(self.vertices[way[0], 0]), 0, 0])
+            step = beside[np.argmax(normalised(self.vertices[beside] - self.vertices[way[0]]) @ ahead)]
+            way = np.concatenate([[step], way])
+        return way
 
     def place(self, wanted: np.ndarray) -> HeadPoints:
         """The allowed places nearest to positions [468, 3] on the neutral head; symmetric."""
         wanted = (wanted + (wanted * (-1, 1, 1))[self.mirror]) / 2
-        corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
-        for points, edges in self.groups:
-            corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
-        left = np.flatnonzero(self.mirror > np.arange(POINTS))
-        corners[left], barycentrics[left] = self.model.mirror[corners[self.mirror[left]]], barycentrics[self.mirror[left]]
+        corners, barycentrics = self._onto(wanted)
+        normals = vertex_normals(self.vertices, self.skin)
+        for _ in range(UNTANGLINGS):  # what is folded moves to the mean of its neighbours
+            at = np.einsum("nk,nkc->nc", barycentrics, self.vertices[corners])
+            upright = np.einsum("nk,nkc->nc", barycentrics, normals[corners])[self.faces].mean(1)
+            folded = (face_normals(at, self.faces) * upright).sum(1) <= 0
+            loose = np.setdiff1d([self.faces[folded], self.mirror[self.faces[folded]]], self.held)
+            if not len(loose):
+                break
+            mean = neighbourhood() @ at
+            at[loose] = (at[loose] + mean[loose]) / 2
+            corners[loose], barycentrics[loose] = onto_triangles(at[loose], self.vertices, self.skin)
+            self._mirrored(corners, barycentrics)
         return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32))
+
+    def _onto(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
+        points, edges = self.middle
+        corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
+        for half, way in self.ways:
+            lids = half[0] not in LIPS[0]
+            corners[half], barycentrics[half] = self._along(wanted[half], load_template(0).shape[half], way, lids)
+        for half in LIPS:
+            point = half[len(half) // 2]
+            corners[point] = corners[point][np.abs(self.vertices[corners[point], 0]).argmin()]
+            barycentrics[point] = (1, 0, 0)
+        self._between_lips(corners, barycentrics)
+        self._mirrored(corners, barycentrics)
+        return corners, barycentrics
+
+    def _between_lips(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
+        """Places the two contours between the borders of the lips at thirds of the layout, in place."""
+        known = dict(zip(self.flat_skin.ravel().tolist(), self.flat.ravel().tolist(), strict=True))
+        for outer, first, second, inner in zip(*BETWEEN_COLUMNS, strict=True):
+            ends = []
+            for point in (outer, inner):
+                uv = self.uvs[[known[k] for k in corners[point].tolist()]]
+                ends.append(barycentrics[point] @ uv)
+            wanted = np.stack([ends[0] + share * (ends[1] - ends[0]) for share in (1 / 3, 2 / 3)])
+            at, weights = onto_triangles(wanted, self.uvs, self.flat)
+            of_uv = dict(zip(self.flat.ravel().tolist(), self.flat_skin.ravel().tolist(), strict=True))
+            middle = self.mirror[first] == first
+            for point, corner, weight in zip((first, second), at, weights, strict=True):
+                corners[point], barycentrics[point] = [of_uv[k] for k in corner.tolist()], weight
+                if middle:
+                    on = np.einsum("k,kc->c", weight, self.vertices[corners[point]])[None] * (0, 1, 1)
+                    found = onto_segments(on, self.vertices, self.middle[1])
+                    corners[point], barycentrics[point] = found[0][0], found[1][0]
+
+    def _mirrored(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
+        """Makes the points of one side the mirror image of those of the other side, in place."""
+        one = np.flatnonzero(self.mirror > np.arange(POINTS))
+        corners[one], barycentrics[one] = self.model.mirror[corners[self.mirror[one]]], barycentrics[self.mirror[one]]
+
+    def _along(
+        self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray, lids: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Corners and barycentrics [N, 3] of points in order along a way of vertices, between the places that are
+        nearest to wanted [N, 3] and the spacing of the template [N, 3]."""
+        line = self.vertices[way]
+        length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+        share, distance = closest_on_segments(wanted, line[:-1], line[1:])
+        segment = distance.argmin(1)
+        nearest = length[segment] + share[np.arange(len(wanted)), segment] * np.diff(length)[segment]
+        even = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(template, axis=0), axis=1))])
+        even *= length[-1] / even[-1]
+        at = even + OWN_PLACE * (np.maximum.accumulate(nearest) - even)
+        at[0], at[-1] = 0, length[-1]
+        if lids:  # only the corner by the nose itself lies in the crease, which both lids share
+            by_nose = np.abs(line[[0, -1], 0]).argmin()
+            crease = length[CORNER_STEPS] if by_nose == 0 else length[-1] - length[-1 - CORNER_STEPS]
+            from_nose = at if by_nose == 0 else (length[-1] - at)[::-1]
+            number = np.arange(1, len(at) - 1)
+            least = np.minimum(crease + OPENING * number, length[-1] * number / (len(at) - 1))
+            from_nose[1:-1] = np.maximum(from_nose[1:-1], least)
+            at = from_nose if by_nose == 0 else length[-1] - from_nose[::-1]
+        k = np.clip(np.searchsorted(length, at, side="right") - 1, 0, len(way) - 2)
+        share = (at - length[k]) / np.diff(length)[k]
+        barycentrics = np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+        return np.stack([way[k], way[k + 1], way[k]], axis=1), barycentrics
+
+
+def _ring(edges: np.ndarray) -> np.ndarray:
+    """The vertices of a loop in order. edges: [E, 2], each side twice or once."""
+    neighbours: dict[int, list[int]] = {}
+    for first, second in {tuple(sorted(edge)) for edge in edges.tolist()}:
+        neighbours.setdefault(first, []).append(second)
+        neighbours.setdefault(second, []).append(first)
+    if any(len(beside) != 2 for beside in neighbours.values()):
+        raise SystemExit("the edge of a lid or of the lips is not one loop")
+    ring = [min(neighbours)]
+    while len(ring) < len(neighbours):
+        ring.append(next(k for k in neighbours[ring[-1]] if len(ring) < 2 or k != ring[-2]))
+    return np.array(ring)
+
+
+def _between(ring: np.ndarray, first: int, last: int) -> np.ndarray:
+    """The part of a closed ring from position first on to position last."""
+    return np.roll(ring, -first)[: (last - first) % len(ring) + 1]
 
 
 def _within(sides: np.ndarray, vertices: np.ndarray) -> np.ndarray:
@@ -159,7 +292,8 @@ def found_on_renderings(model: HeadModel, places: Places) -> np.ndarray:
     return mean
 
 
-def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float):
+def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float) -> tuple[np.ndarray, Fragments]:
+    """A plain picture, uint8 [SIZE, SIZE, 3], of the head, turned by degrees, and what was drawn."""
     a, b = np.radians(yaw), np.radians(pitch)
     turn = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]) @ np.array(
         [[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]
@@ -170,7 +304,8 @@ def rendering(model: HeadModel, identity: dict, yaw: float, pitch: float):
     normals = vertex_normals(vertices, model.triangles)
     shade = 0.35 + 0.6 * np.clip(normals @ normalised(np.array([-0.25, -0.5, -0.8])), 0, 1)
     part = model.parts[fragments.face_ids]
-    tint = np.array([(1.0, 1.0, 1.0) if n.startswith("eye_l") or n.startswith("eye_r") else (0.8, 0.6, 0.5) for n in model.part_names])
+    tint = np.full((len(model.part_names), 3), (0.8, 0.6, 0.5))
+    tint[[model.part_names.index(n) for n in ("eye_left", "eye_right", "upper_teeth", "lower_teeth")]] = 1
     tint[[model.part_names.index(n) for n in ("mouth", "eye_socket_left", "eye_socket_right")]] = (0.5, 0.25, 0.2)
     light = np.einsum("hwk,hwk->hw", fragments.barycentrics, shade[model.triangles[fragments.face_ids]])
     image = tint[part] * light[..., None]
@@ -240,6 +375,8 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     move = SMOOTH * neighbourhood() @ move + (1 - SMOOTH) * move
     length = np.linalg.norm(move, axis=1, keepdims=True)
     print(f"   moves: mean {length.mean() * 1000:.2f} mm, longest {length.max() * 1000:.2f} mm")
+    worst = np.argsort(-length[:, 0])[:12]
+    print("   longest:", [(int(k), *(move[k] * 1000).round(1).tolist()) for k in worst])
     move *= STEP * np.minimum(1, LONGEST / np.maximum(length, 1e-9))
     return places.place(prepared.neutral + move)
 

@@ -1,7 +1,7 @@
 """Moves the fitted head by a smooth field, so that it meets the points of the photo.
 
-The field is the minimiser of the thin-plate energy over the skin (cotangent Laplacian L, masses M: u L M^-1 L u + u M u /
-REACH^4) that meets the points within their uncertainty. In terms of its Green's function, which depends on the model
+The field minimises the thin-plate energy over the skin (cotangent Laplacian L, masses M: u L M^-1 L u + u M u /
+REACH^4) and meets the points within their uncertainty. In terms of its Green's function, which depends on the model
 alone, it costs one dense system of the size of the points.
 """
 
@@ -19,10 +19,12 @@ CERTAIN, UNCERTAIN = 1e-4, 0.3  # variance of a seen and of a hidden point, rela
 DEPTH_VARIANCE, DEPTH_SHARE = 0.3, 0.5  # of the points' depth: little of it is taken over
 LID_VARIANCE = 1e-3
 CLEARANCE = 0.0003  # m, between eyeball and lids
+SOCKET = 0.85  # largest distance of a socket from its eyeball's centre, in radii
 DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
-EDGE_ON = 0.2  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
-UNFOLDINGS, LOOSER = 8, 8.0  # rounds, and the factor on the variance of the points beside a fold
-BESIDE = 0.012  # m
+EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
+UNFOLDINGS, LOOSER = 4, 6.0  # rounds, and the factor on the variance of the points beside a fold
+SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
+BESIDE = 0.006  # m
 SMALLEST = 0.02  # of a triangle's area, that counts as a fold
 
 
@@ -49,6 +51,15 @@ class Field:
         order[self.used] = np.arange(len(self.used))
         laplacian, mass = _laplacian(vertices[self.used], order[self.faces])
         energy = laplacian @ sparse.diags(1 / mass) @ laplacian + sparse.diags(mass) / REACH**4
+        # The margins of lids and lips, which closing turns out of sight, may turn.
+        border = np.intersect1d(self.skin, model.vertices_of("eye_socket_left", "eye_socket_right", "mouth"))
+        self.firm = ~np.isin(self.skin, border).any(axis=1)
+        sides = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]])
+        sides = np.unique(np.sort(sides, axis=1), axis=0)
+        beside = sparse.coo_matrix((np.ones(len(sides)), sides.T), (len(vertices),) * 2)
+        beside = (beside + beside.T).tocsr()
+        counts = np.maximum(np.asarray(beside.sum(1)).ravel(), 1)
+        self.mean = sparse.diags(1 / counts) @ beside  # over a vertex's neighbours
         self.lids = lid_edges(model)
         lids = np.concatenate(self.lids)
         rows = np.concatenate([np.repeat(np.arange(POINTS), 3), POINTS + np.arange(len(lids))])
@@ -79,6 +90,8 @@ class Field:
 
 def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tuple[int, int]) -> Displaced:
     """The displacement of one fitted head. landmarks: [468 or more, 3] px."""
+    from scipy.sparse.csgraph import connected_components
+
     model, points, pose = field.prepared.model, field.prepared.points, fit.pose
     head = model.evaluate(fit.identity, fit.expression).astype(np.float64)
     camera = head @ pose.rotation.T + pose.translation
@@ -94,20 +107,42 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     before = _areas(image, field.skin)
     near = np.linalg.norm(points.at(head)[:, None] - head[field.skin].mean(1), axis=-1) < BESIDE
     variance = CERTAIN / np.maximum(fit.visibility, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
-    share = 1.0
-    for round_ in range(UNFOLDINGS + 4):
-        moved = _moved(field, camera, head, image, target, depth, variance, fit, share)
+
+    def folded(moved: np.ndarray) -> np.ndarray:
         ratio = _areas(_image(moved, pose.focal), field.skin) / np.where(before == 0, 1, before)
         turned = (normalised(face_normals(moved, field.skin)) * normals).sum(1)
-        folded = (front & (ratio < SMALLEST)) | (front & (turned < 0))
-        if not folded.any():
+        return field.firm & ((front & (ratio < SMALLEST)) | ((cosines > 0) & (turned < 0)))
+
+    for round_ in range(UNFOLDINGS):
+        moved = _moved(field, camera, image, target, depth, variance, fit)
+        folds = folded(moved)
+        if not folds.any():
             break
-        if round_ < UNFOLDINGS:
-            variance = np.where(near[:, folded].any(1), np.minimum(variance * LOOSER, 30.0), variance)
-        else:
-            share *= 0.6
+        if round_ < UNFOLDINGS - 1:
+            variance = np.where(near[:, folds].any(1), np.minimum(variance * LOOSER, 30.0), variance)
+    offsets = moved - camera
+    chosen, stiff = (np.zeros(len(offsets), dtype=bool) for _ in range(2))
+    for round_ in range(SMOOTHINGS):
+        if not folds.any():
+            break
+        chosen[field.faces[np.isin(field.faces, field.skin[folds]).any(1)]] = True
+        if round_ % 4 == 3:
+            chosen[field.faces[chosen[field.faces].any(1)]] = True
+        for _ in range(10):
+            offsets[chosen] = (offsets[chosen] + (field.mean[chosen] @ offsets)) / 2
+        if round_ >= SMOOTHINGS // 3:  # what folds nevertheless moves as one piece
+            stiff[field.skin[folds]] = True
+            members = np.flatnonzero(stiff)
+            pieces = connected_components(field.mean[members][:, members], directed=False)[1]
+            sizes = np.bincount(pieces)
+            means = [np.bincount(pieces, column) / sizes for column in offsets[members].T]
+            offsets[members] = np.stack(means, axis=1)[pieces]
+        folds = folded(camera + offsets)
+    moved = camera + offsets
+    _tuck_sockets(field, moved)
+    offsets = moved - camera
     left = target - _image(points.at(moved), pose.focal)
-    return Displaced(moved - camera, left, int(folded.sum()))
+    return Displaced(offsets, left, int(folds.sum()))
 
 
 def ordered(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -123,7 +158,10 @@ def ordered(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return target
 
 
-def _moved(field, camera, head, image, target, depth, variance, fit, share) -> np.ndarray:
+def _moved(
+    field: Field, camera: np.ndarray, image: np.ndarray, target: np.ndarray, depth: np.ndarray, variance: np.ndarray,
+    fit: LinearFit,
+) -> np.ndarray:  # fmt: skip
     """The vertices [V, 3] after the displacement, camera space, m."""
     model, points, pose = field.prepared.model, field.prepared.points, fit.pose
     used, moved = field.used, camera.copy()
@@ -131,10 +169,10 @@ def _moved(field, camera, head, image, target, depth, variance, fit, share) -> n
     # A point is the image of a place on a triangle in space: two rounds, as the projection is not linear in it.
     plane = np.zeros((len(used), 2))
     for _ in range(2):
-        moved[used, :2] = (image[used] + share * plane) * camera[used, 2:] / pose.focal
+        moved[used, :2] = (image[used] + plane) * camera[used, 2:] / pose.focal
         rest = target - _image(points.at(moved), pose.focal)
         plane = plane + field.through(rest, variance, first)
-    moved[used, :2] = (image[used] + share * plane) * camera[used, 2:] / pose.focal
+    moved[used, :2] = (image[used] + plane) * camera[used, 2:] / pose.focal
     # Eyeballs, teeth and tongue follow; then the lids' edges are brought onto the eyeballs, along their rays.
     for followers, leaders in field.followers:
         moved[followers] += (moved[leaders] - camera[leaders]).mean(0)
@@ -145,8 +183,9 @@ def _moved(field, camera, head, image, target, depth, variance, fit, share) -> n
         radius = np.linalg.norm(camera[ball] - old, axis=1).mean()
         at = np.maximum(np.linalg.norm(camera[lids] - old, axis=1), radius + CLEARANCE)
         wanted.append(np.clip(_depth_at(moved[lids], new, at) - moved[lids, 2], -DEEPEST, DEEPEST))
-    values = np.concatenate([share * depth, *wanted])[:, None]
-    weights = np.concatenate([DEPTH_VARIANCE / np.maximum(fit.visibility, 0.05) ** 2, np.full(len(values) - POINTS, LID_VARIANCE)])
+    values = np.concatenate([depth, *wanted])[:, None]
+    of_points = DEPTH_VARIANCE / np.maximum(fit.visibility, 0.05) ** 2
+    weights = np.concatenate([of_points, np.full(len(values) - POINTS, LID_VARIANCE)])
     deeper = field.through(values, weights, slice(None))[:, 0]
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
@@ -168,8 +207,25 @@ def _clear_eyeballs(field: Field, moved: np.ndarray) -> None:
             moved[close] *= np.minimum(depth / moved[close, 2], 1)[:, None]
 
 
+def _tuck_sockets(field: Field, moved: np.ndarray) -> None:
+    """Keeps the sockets, but for their border with the lids, within the eyeballs, in place. moved: [V, 3].
+
+    They close the gap behind the lids only; a lid that has moved back must not uncover them.
+    """
+    model = field.prepared.model
+    skin = np.unique(field.skin)
+    for side in ("right", "left"):
+        ball = model.vertices_of(f"eye_{side}")
+        inner = np.setdiff1d(model.vertices_of(f"eye_socket_{side}"), skin)
+        centre = moved[ball].mean(0)
+        largest = SOCKET * np.linalg.norm(moved[ball] - centre, axis=1).mean()
+        away = moved[inner] - centre
+        distance = np.linalg.norm(away, axis=1, keepdims=True)
+        moved[inner] = centre + away * np.minimum(1, largest / np.maximum(distance, 1e-9))
+
+
 def _depth_at(points: np.ndarray, centre: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Depth [N] where the rays through points [N, 3] come closest to, or first reach, distance `radius` [N] from a centre."""
+    """Depth [N] where the rays through points [N, 3] reach distance `radius` [N] from a centre, or pass it closest."""
     rays = normalised(points)
     along = rays @ centre
     inside = radius**2 - ((along[:, None] * rays - centre) ** 2).sum(1)

@@ -1,8 +1,8 @@
 """Fits the head model to the points of MediaPipe Face Mesh.
 
 A full perspective camera, the head's pose, identity and expression are found by Gauss-Newton steps with bounds on the
-image positions and, with little weight, the relative depths of the points (robust weights: Geman and McClure 1987). Only the pose and the
-projection are not linear, so the Jacobian is analytic.
+image positions and, with little weight, the relative depths of the points (robust weights: Geman and McClure 1987).
+Only the pose and the projection are not linear, so the Jacobian is analytic.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from external.anny.head_model import HeadModel
-from external.anny.points import CHIN, POINTS, TOP, HeadPoints
+from external.anny.points import CHIN, LIDS, LIPS, POINTS, TOP, HeadPoints
 from external.geometry import FaceGeometryError
 from renderer.mesh import normalised, vertex_normals
 
@@ -19,10 +19,11 @@ INVERSE_DISTANCE, INVERSE_DISTANCE_SIGMA = 0.8, 0.4  # 1/m
 INVERSE_DISTANCE_BOUNDS = (0.12, 3.0)  # 1/m: 33 cm to 8 m
 
 # Standard deviations of the residuals, in shares of the face's height
-POINT_SIGMA, DEPTH_SIGMA = 0.02, 0.08
+POINT_SIGMA, DEPTH_SIGMA = 0.02, 0.12
 ROBUST = (0.08, 0.05, 0.03, 0.02)  # scale of the robust weights, iteration by iteration, the last one from there on
 # Points that are turned away: Face Mesh invents them. Weight by the cosine between normal and view.
 HIDDEN_COSINE, SEEN_COSINE, HIDDEN_WEIGHT = 0.0, 0.35, 0.02
+AROUND_EDGES = 0.015  # m
 
 # Priors of the coefficients: standard deviations by group, of the mean of a left-right pair and of half its difference.
 IDENTITY_SIGMA = {
@@ -32,10 +33,12 @@ IDENTITY_SIGMA = {
 UNSEEN_GROUPS = ("ears", "neck")  # the points say nothing about them: 0
 ASYMMETRY = 0.25  # sigma of half a difference, relative to that of the mean
 SIDEWAYS_SIGMA = 0.1
+# Shapes in depth, which one picture hardly shows, and that of a baby's head are held closer.
+DEPTH_WORDS, DEPTH_IDENTITY_SIGMA = ("backward-forward", "depth", "push", "volume", "in-out", "hump", "age-baby"), 0.15
 # Sizes of the whole head and places of it on the neck, which a picture does not show, and its back.
 UNSEEN_AXES = (
-    "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward", "head-trans-down-up",
-    "head-back-scale-depth-decr-incr",
+    "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward",
+    "head-trans-down-up", "head-back-scale-depth-decr-incr",
 )  # fmt: skip
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4
 EXPRESSION_COST = 1.0  # of the sum of the weights: keeps those at 0 that explain little
@@ -97,12 +100,19 @@ class PointModel:
         self.expressions = points.at(model.expressions).astype(np.float64)
         normals = vertex_normals(model.vertices.astype(np.float64), model.triangles[model.part("skin")])
         self.normals = normalised(points.at(normals))
+        # The edges of lids and lips curve inwards: what counts there is how the skin around them faces.
+        edges = np.unique([point for halves in (*LIDS, LIPS) for half in halves for point in half])
+        around = np.linalg.norm(self.neutral[edges][:, None] - self.neutral, axis=-1) < AROUND_EDGES
+        around[:, edges] = False
+        self.normals[edges] = normalised(around @ self.normals)
         axes = len(model.identity_names)
         unseen = np.isin(model.identity_groups, UNSEEN_GROUPS) | np.isin(model.identity_names, UNSEEN_AXES)
         unused = np.isin(model.expression_names, UNUSED_EXPRESSIONS)
         self.low = np.concatenate([np.where(unseen, 0, model.identity_minimum), np.zeros(len(unused))])
         self.high = np.concatenate([np.where(unseen, 0.0, 1.0), np.where(unused, 0.0, 1.0)])
         sigma = np.array([IDENTITY_SIGMA.get(group, 1.0) for group in model.identity_groups])
+        deep = np.array([any(word in name for word in DEPTH_WORDS) for name in model.identity_names])
+        sigma[deep] = np.minimum(sigma[deep], DEPTH_IDENTITY_SIGMA)
         sigma[model.identity_mirror_sign < 0] = SIDEWAYS_SIGMA
         self.precision = np.zeros((axes + 52, axes + 52))
         self.precision[:axes, :axes] = _precision(sigma, model.identity_mirror, ASYMMETRY)
@@ -183,7 +193,7 @@ def fit_points(
 
 
 def _precision(sigma: np.ndarray, mirror: np.ndarray, asymmetry: float) -> np.ndarray:
-    """Precision [N, N] of coefficients: mean of a pair has standard deviation sigma, half its difference `asymmetry` times it."""
+    """Precision [N, N]: the mean of a pair has standard deviation sigma, half its difference asymmetry * sigma."""
     count = len(sigma)
     matrix = np.diag(sigma**-2)
     for one in np.flatnonzero(mirror > np.arange(count)):

@@ -15,9 +15,7 @@ LARGEST_TURN = np.radians(40)  # of an eye
 # Limits, beyond which the head is not this face's
 LARGEST_ERROR = 0.025  # mean error of the visible points before the displacement, share of the face's height
 LARGEST_MOVE = 0.012  # m, root mean square of the displacement at the visible points
-LARGEST_IDENTITY = 0.6  # root mean square of the coefficients, in standard deviations of the prior: see fit.py
 LARGEST_YAW = np.radians(72)
-LEAST_VISIBLE = 0.3  # share of the points that face the camera
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class HeadFitter:
     def fit(self, landmarks: np.ndarray, photo_size: tuple[int, int], focal: float | None = None) -> HeadFit:
         """The head of one face.
 
-        landmarks: [478, 3] from `find_landmarks(..., irises=True)`; with [468, 3] the eyes look ahead. photo_size: width,
-        height, px. focal: px, where it is known. Raises FitError where the head is not that of the points.
+        landmarks: [478, 3] from `find_landmarks(..., irises=True)`; with [468, 3] the eyes look ahead. photo_size:
+        width, height, px. focal: px, where it is known. Raises FitError where the head is not that of the points.
         """
         landmarks = np.asarray(landmarks, dtype=np.float64)
         if landmarks.ndim != 2 or landmarks.shape[1] != 3 or len(landmarks) < POINTS:
@@ -102,10 +100,12 @@ def check_fit(fit: LinearFit) -> None:
     """Raises FitError for a fit beyond the limits."""
     share = np.average(np.linalg.norm(fit.residuals, axis=1), weights=fit.visibility) / fit.face_height
     if share > LARGEST_ERROR:
-        raise FitError(f"the head misses the points by {share:.1%} of the face's height; at most {LARGEST_ERROR:.1%} is allowed")
+        miss = f"the head misses the points by {share:.1%} of the face's height"
+        raise FitError(f"{miss}; {LARGEST_ERROR:.1%} is allowed")
     yaw = np.arccos(np.clip(-fit.pose.rotation[2, 2], -1, 1))
     if yaw > LARGEST_YAW:
-        raise FitError(f"the face is turned away by {np.degrees(yaw):.0f} degrees; at most {np.degrees(LARGEST_YAW):.0f} can be fitted")
+        turned, allowed = np.degrees(yaw), np.degrees(LARGEST_YAW)
+        raise FitError(f"the face is turned away by {turned:.0f} degrees; at most {allowed:.0f} can be fitted")
 
 
 def check_displacement(fit: LinearFit, displaced: Displaced, prepared: PointModel) -> None:
@@ -115,7 +115,8 @@ def check_displacement(fit: LinearFit, displaced: Displaced, prepared: PointMode
     moves = ((prepared.points.at(displaced.offsets)) ** 2).sum(1)
     size = np.sqrt(np.average(moves, weights=fit.visibility))
     if size > LARGEST_MOVE:
-        raise FitError(f"the points lie {size * 1000:.0f} mm from the nearest head; at most {LARGEST_MOVE * 1000:.0f} is allowed")
+        allowed = LARGEST_MOVE * 1000
+        raise FitError(f"the points lie {size * 1000:.0f} mm from the nearest head; {allowed:.0f} mm are allowed")
 
 
 def turn_from_ahead(direction: np.ndarray) -> np.ndarray:
