@@ -59,7 +59,7 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
         normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
         if settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
-            seen = np.where(not_mouth(head, sampled), 0, seen * (1 - foreign))
+            seen = np.where(not_mouth(head, sampled, seen), 0, seen * (1 - foreign))
         eyes, seen = find_eyes(head, sampled, seen, _pixels_per_mm(reconstruction, head))
     if not (seen > SEEN).any():
         raise ReconstructionError(
