@@ -4,7 +4,7 @@ The eyes of the texture can turn, so it holds no lid, lash or highlight. Directi
 at rest, by angle from the axis and around it (azimuthal equidistant), x to the person's left, y up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,8 +28,9 @@ LEAST_PIXELS = 8.0  # px across the iris
 LIMBUS = 3.0  # degrees over which iris becomes sclera
 BINS = (40, 180)  # of the completion: along the radius and around
 SCLERA_REACH = 3.0  # mm over which seen shades of the sclera fade
-CORNER = (32.0, 75.0)  # degrees between which the sclera reddens
-CORNER_FACTOR = np.array([0.72, 0.50, 0.47])
+CORNER = (28.0, 65.0)  # degrees between which the sclera reddens
+CORNER_FACTOR = np.array([0.66, 0.45, 0.42])
+WORSE, DARKER = 0.5, 0.5  # seen area relative to the other eye, and log brightness below it: then that eye's colours count
 PLAIN_IRIS, PLAIN_PUPIL, PLAIN_SCLERA = np.array([0.23, 0.14, 0.09]), 0.03, np.array([0.74, 0.69, 0.66])
 OFFSET = 0.02  # added before logarithms
 
@@ -44,7 +45,9 @@ class Eye:
     centre: np.ndarray  # [2] degrees: the middle of the iris
     radius: float  # degrees, of the iris
     texels_per_mm: float
-    iris_is_seen: bool
+    iris: float  # square mm of it that are seen
+    sclera: float
+    iris_is_seen: bool  # enough of it, and not much worse than the other eye's
     sclera_is_seen: bool
 
 
@@ -61,7 +64,25 @@ def find_eyes(
             continue
         eye, confidence = _find(head, name, where, sampled, seen, pixels_per_mm)
         eyes[name], seen[where] = eye, confidence
+    for name, eye in eyes.items():
+        others = [other for other in eyes.values() if other is not eye and other.iris_is_seen]
+        if eye.iris_is_seen and others and _is_worse(eye, others[0], sampled, seen):
+            seen[eye.where] = 0  # mostly lid and lashes
+            eyes[name] = replace(eye, iris_is_seen=False, sclera_is_seen=False)
+            break
     return eyes, seen
+
+
+def _is_worse(eye: Eye, other: Eye, sampled: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether the other eye shows this one's colours better."""
+    if eye.iris < WORSE * other.iris:
+        return True
+    bodies = []
+    for each in (eye, other):
+        from_centre = np.linalg.norm(each.directions - each.centre, axis=1) / each.radius
+        body = (seen[each.where] > 0.5) & (from_centre > 0.45) & (from_centre < 0.85)
+        bodies.append(np.log(np.median(sampled[each.where][body].mean(1)) + OFFSET) if body.any() else -np.inf)
+    return bodies[0] < bodies[1] - DARKER
 
 
 def fill_eyes(head: HeadTexels, eyes: dict[str, Eye], texture: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -76,7 +97,9 @@ def fill_eyes(head: HeadTexels, eyes: dict[str, Eye], texture: np.ndarray, seen:
         others = [described[each] for each in eyes if each != name]
         shared = [described[name], *others]
         iris = next((looks for looks in shared if looks.eye.iris_is_seen), None)
-        sclera = next((looks for looks in shared if looks.eye.sclera_is_seen), None)
+        sclera = max((looks for looks in shared if looks.eye.sclera_is_seen), key=lambda looks: looks.eye.sclera, default=None)
+        if sclera is not None and described[name].eye.sclera > WORSE * sclera.eye.sclera:
+            sclera = described[name] if described[name].eye.sclera_is_seen else sclera
         white = PLAIN_SCLERA * lit if sclera is None else sclera.white
         filled = described[name].completed(iris, others, white, lit)
         share = seen[eye.where][:, None]
@@ -125,12 +148,14 @@ def _find(
     confidence *= np.clip((distance - REJECTED_MARGIN / 2) / REJECTED_MARGIN, 0, 1)
 
     area = lambda chosen: float((confidence[chosen] > 0.5).sum()) / texels_per_mm**2
-    iris_seen = area(from_centre < radius) > LEAST_IRIS and pixels_per_mm * IRIS_DIAMETER > LEAST_PIXELS
-    sclera_seen = area(from_centre > radius + LIMBUS) > LEAST_SCLERA
+    iris, sclera = area(from_centre < radius), area(from_centre > radius + LIMBUS)
+    iris_seen = iris > LEAST_IRIS and pixels_per_mm * IRIS_DIAMETER > LEAST_PIXELS
+    sclera_seen = sclera > LEAST_SCLERA
     if not iris_seen:
         confidence[:] = 0  # a strip of an eye cannot be told from lid and lashes
         centre, radius, sclera_seen = np.zeros(2), expected, False
-    return Eye(where, window, directions, centre, radius, texels_per_mm, iris_seen, sclera_seen), confidence
+    eye = Eye(where, window, directions, centre, radius, texels_per_mm, iris, sclera, iris_seen, sclera_seen)
+    return eye, confidence
 
 
 def _find_iris(

@@ -33,12 +33,15 @@ SEAM_WIDTH = 60.0  # from the seam, over which the texture becomes symmetric
 FRONT = -60.0  # z in front of which texels are counted for the density
 
 # Skin: where a collar, hair or background is looked for, and how it differs from the person's skin.
-FOREHEAD, CHIN, SIDES = 40.0, -105.0, -35.0  # y, y, z: bounds of the face, in which the reconstruction's mask decides
+FOREHEAD, CHIN, SIDES = 40.0, -105.0, -35.0  # y, y, z: bounds of the face, in which the reconstruction's mask decides,
+FACE_CENTRE, FACE_RADII = -32.0, (56.0, 74.0)  # y; x, y: within this ellipse
+BROWS = (58.0, 32.0)  # x, y: and up to the ends of the brows
 SKIN_RIDGE, SKIN_BLUR = 0.1, 1.5  # of the light fit; texels of the coarse texture
 DARKER, BRIGHTER, HUE = 0.6, 0.5, 0.2  # natural log units that count as a difference of 1
 STRANDS, STRAND_WIDTH = 0.09, 2.5  # deviation of the log brightness within mm that counts as a difference of 1: hair
 SCALP_FACTOR = 1.3  # of differences above the forehead, where hair is likely
-LEAST_FILL = 0.02  # weight of the least skin-like texels in smooth fills
+LEAST_FILL = 1e-5  # weight of the least skin-like texels in smooth fills
+MISPLACED = 0.3  # share of foreign texels from which none of tongue or teeth counts
 TONGUE_RED, TEETH_RED, TEETH_DARK = 0.3, 0.45, 0.25  # red against the rest, least and most, natural logs; brightness
 CERTAIN, POSSIBLE = 1.4, 0.9  # hysteresis thresholds
 OPENING = 3.0  # strands and gaps narrower than this are no skin
@@ -51,7 +54,7 @@ BAGS = {
     MOUTH: (9.0, (0.30, 0.14, 0.13)),
 }
 RIM_NEIGHBOURS = 6
-TEETH_COLOUR, TEETH_DEPTH = np.array([0.80, 0.75, 0.66]), 20.0
+TEETH_COLOUR, TEETH_DEPTH = np.array([0.82, 0.75, 0.63]), 20.0
 TONGUE_SHARE = np.array([0.85, 0.75, 0.78])  # of the lip's colour
 SKIN_BRIGHTNESS = 0.62  # of well lit skin, at which the teeth have TEETH_COLOUR
 ENOUGH = 25.0  # square millimetres of teeth or tongue whose median counts
@@ -215,6 +218,8 @@ def not_skin(
     shown = skin & (small(seen) > 0.5)
     x, y, z = np.moveaxis(points, -1, 0)
     face = (y < FOREHEAD) & (y > CHIN - 0.4 * z) & (z > SIDES)
+    oval = (x / FACE_RADII[0]) ** 2 + ((y - FACE_CENTRE) / FACE_RADII[1]) ** 2 < 1
+    face &= oval | ((np.abs(x) < BROWS[0]) & (np.abs(y) < BROWS[1]))
     cheeks = shown & face & (np.abs(x) < 60) & (((y < -25) & (y > -60) & (np.abs(x) > 22)) | ((y > 28) & (np.abs(x) < 40)))
     if cheeks.sum() < 50:
         return np.zeros(head.part.shape, np.float32), np.ones(head.part.shape, np.float32)
@@ -242,16 +247,20 @@ def not_skin(
     foreign = skin & ~face & (foreign | ~reached)
     away = cv2.distanceTransform((~foreign).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     share = np.clip(1.5 - away / max(FOREIGN_MARGIN * unit, 1e-6), 0, 1).astype(np.float32)
-    share[face & (y > CHIN + 15) & (y < FOREHEAD - 15)] = 0  # the margin ends on the face
     large = lambda image: cv2.resize(image, head.part.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return large(share), large(likeness)
 
 
-def not_mouth(head: HeadTexels, sampled: np.ndarray) -> np.ndarray:
-    """Texels [H, W] bool of tongue and teeth that do not have their colours: the photo shows something else there."""
-    colours = np.log(sampled + 0.05)
-    red, bright = colours[..., 0] - colours[..., 1:].mean(-1), sampled.mean(-1)
-    return (head.of(TONGUE) & (red < TONGUE_RED)) | (head.of(*TEETH) & ((red > TEETH_RED) | (bright < TEETH_DARK)))
+def not_mouth(head: HeadTexels, sampled: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Texels [H, W] bool of tongue and teeth, where the photo shows something else: other colours than theirs."""
+    foreign = np.zeros(head.part.shape, bool)
+    for name in (TONGUE, *TEETH):
+        where = head.of(name) & (seen > 0)
+        colours = np.log(sampled[where] + 0.05)
+        red, bright = colours[:, 0] - colours[:, 1:].mean(1), sampled[where].mean(1)
+        other = red < TONGUE_RED if name == TONGUE else (red > TEETH_RED) | (bright < TEETH_DARK)
+        foreign[where] = other | (other.mean() > MISPLACED if other.size else False)
+    return foreign
 
 
 def _deviation(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:

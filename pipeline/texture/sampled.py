@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from pipeline.reconstruction.folder import Reconstruction, ReconstructionError
@@ -14,7 +15,7 @@ from pipeline.texture.head_parts import HeadTexels, head_texels, not_mouth, not_
 from pipeline.texture.relight import texture_density
 from renderer.dilate import dilate
 from renderer.unwrap import unwrap
-from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, outward_sign, texel_geometry, visibility
+from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, texel_geometry, view_sign, visibility
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,19 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     density = texture_density((size, size)) if head is None else head.texels_per_mm
     erosion = settings.erosion * (density * REFERENCE_TEXTURE / size)
     seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, erosion)
-    sampled = unwrap(as_float(reconstruction.photo), geometry, camera)
+    # Only what is seen is sampled, and its neighbours, which tell how the photo is scaled there.
+    around = cv2.dilate((seen > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    near = replace(geometry, mask=geometry.mask & around)
+    sampled = unwrap(as_float(reconstruction.photo), near, camera)
     if reconstruction.mask is not None and settings.exclude_hair:
-        face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
+        face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), near, camera)[..., 0]
         seen = seen * np.clip(face_share, 0, 1)
-    outward, eyes, likeness = outward_sign(geometry, mesh, camera), {}, None
+    outward, eyes, likeness = view_sign(geometry, seen > 0), {}, None
     if head is not None:
         normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
         if settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
-            seen = np.where(not_mouth(head, sampled), 0, seen * (1 - foreign))
+            seen = np.where(not_mouth(head, sampled, seen), 0, seen * (1 - foreign))
         eyes, seen = find_eyes(head, sampled, seen, _pixels_per_mm(reconstruction, head))
     if not (seen > SEEN).any():
         raise ReconstructionError(
