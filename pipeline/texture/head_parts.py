@@ -29,7 +29,7 @@ TEETH = ("upper_teeth", "lower_teeth")
 COARSE = 4  # work on broad regions is done in a texture this many times smaller
 
 # Lengths are in millimetres on a head with PUPIL_DISTANCE between the eyes, whose midpoint is the origin.
-SEAM_WIDTH = 60.0  # from the seam, over which the texture becomes symmetric
+SEAM_WIDTH = 100.0  # from the seam, within which the texture becomes symmetric
 FRONT = -60.0  # z in front of which texels are counted for the density
 
 # Skin: where a collar, hair or background is looked for, and how it differs from the person's skin.
@@ -44,7 +44,7 @@ LEAST_FILL = 1e-5  # weight of the least skin-like texels in smooth fills
 MISPLACED = 0.3  # share of foreign texels from which none of tongue or teeth counts
 TONGUE_RED, TEETH_RED, TEETH_DARK = 0.3, 0.45, 0.25  # red against the rest, least and most, natural logs; brightness
 CERTAIN, POSSIBLE = 1.4, 0.9  # hysteresis thresholds
-OPENING = 3.0  # strands and gaps narrower than this are no skin
+OPENING = 7.0  # strands and gaps narrower than this are no skin
 FOREIGN_MARGIN = 3.0
 
 # Bags behind lids and lips: {part: (depth over which they darken, factor of the rim's colour there)}
@@ -141,7 +141,7 @@ class HeadTexels:
             return np.zeros(self.part.shape, np.float32)
         distance = np.full(skin.shape, np.inf, np.float32)
         distance[skin] = cKDTree(ends).query(points[skin], distance_upper_bound=SEAM_WIDTH)[0]
-        rising = np.clip(1.25 - distance / (0.8 * SEAM_WIDTH), 0, 1)  # 1 up to a fifth of the width
+        rising = np.clip(2 - 2 * distance / SEAM_WIDTH, 0, 1)  # 1 up to half of the width, which coarse mip levels reach
         weight = rising * rising * (3 - 2 * rising)
         nearest = _nearest(weight[..., None].astype(np.float32), skin)[..., 0]
         weight = cv2.resize(nearest, self.part.shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -165,7 +165,9 @@ class HeadTexels:
         reach = NEAREST_REACH * max(inside.shape) / REFERENCE_TEXTURE
         near = np.exp(-np.maximum(distance - 1, 0) / reach)[..., None]
         smooth = push_pull(texture, self.of(SKIN).astype(np.float32))
-        return np.where(inside[..., None], texture, smooth + near * (nearest - smooth)).astype(np.float32)
+        extended = np.where(inside[..., None], texture, smooth + near * (nearest - smooth)).astype(np.float32)
+        # Coarse mip levels blend the seam's sides with what lies outside.
+        return self.without_seam(extended, inside.astype(np.float32)) if self.symmetric else extended
 
 
 def head_texels(reconstruction: Reconstruction, height: int, width: int) -> HeadTexels | None:
