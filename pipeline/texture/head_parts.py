@@ -46,6 +46,8 @@ TONGUE_RED, TEETH_RED, TEETH_DARK = 0.3, 0.45, 0.25  # red against the rest, lea
 CERTAIN, POSSIBLE = 1.4, 0.9  # hysteresis thresholds
 OPENING = 7.0  # strands and gaps narrower than this are no skin
 FOREIGN_MARGIN = 3.0
+# Ears: folds and shadows are usual there, and hair may part them from the face.
+EAR_SIDE, EAR_HEIGHTS, EAR_FACTOR, EAR_AREA = 66.0, (-70.0, 22.0), 0.6, 300.0  # x; y; of differences; least square mm
 
 # Bags behind lids and lips: {part: (depth over which they darken, factor of the rim's colour there)}
 BAGS = {
@@ -237,7 +239,9 @@ def not_skin(
     unit = head.texels_per_mm / COARSE
     score = np.hypot(score, _deviation(np.log(small(sampled).mean(-1) + 0.05), weights, STRAND_WIDTH * unit) / STRANDS)
     likeness = np.maximum(np.exp(-(score**2)), LEAST_FILL).astype(np.float32)
-    score = np.where(y > FOREHEAD, SCALP_FACTOR * score, score)
+    ears = skin & (np.abs(x) > EAR_SIDE) & (y > EAR_HEIGHTS[0]) & (y < EAR_HEIGHTS[1]) & (z < SIDES)
+    score = np.where(y > FOREHEAD, SCALP_FACTOR * score, np.where(ears, EAR_FACTOR * score, score))
+    likeness[ears] = LEAST_FILL  # redder than what is around them
     foreign = apply_hysteresis_threshold(np.where(shown & ~face, score, 0), POSSIBLE, CERTAIN)
     # Skin is connected with the face by more than a strand.
     own = cv2.erode((shown & ~foreign).astype(np.uint8), _disc(OPENING * unit / 2))
@@ -246,6 +250,10 @@ def not_skin(
     count[:1] = 0
     largest = np.isin(labels, np.flatnonzero(count > 0.05 * count.sum())) & (own > 0)
     reached = cv2.dilate(largest.astype(np.uint8), _disc(OPENING * unit / 2 + 1)) > 0
+    _, labels = cv2.connectedComponents((ears & shown & ~foreign).astype(np.uint8), connectivity=4)
+    count = np.bincount(labels.ravel())
+    count[0] = 0
+    reached |= np.isin(labels, np.flatnonzero(count > EAR_AREA * unit**2))
     foreign = skin & ~face & (foreign | ~reached)
     away = cv2.distanceTransform((~foreign).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     share = np.clip(1.5 - away / max(FOREIGN_MARGIN * unit, 1e-6), 0, 1).astype(np.float32)
