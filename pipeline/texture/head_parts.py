@@ -41,6 +41,7 @@ DARKER, BRIGHTER, HUE = 0.6, 0.5, 0.2  # natural log units that count as a diffe
 STRANDS, STRAND_WIDTH = 0.09, 2.5  # deviation of the log brightness within mm that counts as a difference of 1: hair
 SCALP_FACTOR = 1.3  # of differences above the forehead, where hair is likely
 LEAST_FILL = 1e-5  # weight of the least skin-like texels in smooth fills
+EAR_FILL = 2e-3  # factor of it on ears, redder than what is around: their colour fades within a few millimetres
 MISPLACED = 0.3  # share of foreign texels from which none of tongue or teeth counts
 TONGUE_RED, TEETH_RED, TEETH_DARK = 0.3, 0.45, 0.25  # red against the rest, least and most, natural logs; brightness
 CERTAIN, POSSIBLE = 1.4, 0.9  # hysteresis thresholds
@@ -241,7 +242,7 @@ def not_skin(
     likeness = np.maximum(np.exp(-(score**2)), LEAST_FILL).astype(np.float32)
     ears = skin & (np.abs(x) > EAR_SIDE) & (y > EAR_HEIGHTS[0]) & (y < EAR_HEIGHTS[1]) & (z < SIDES)
     score = np.where(y > FOREHEAD, SCALP_FACTOR * score, np.where(ears, EAR_FACTOR * score, score))
-    likeness[ears] = LEAST_FILL  # redder than what is around them
+    likeness[ears] *= EAR_FILL
     foreign = apply_hysteresis_threshold(np.where(shown & ~face, score, 0), POSSIBLE, CERTAIN)
     # Skin is connected with the face by more than a strand.
     own = cv2.erode((shown & ~foreign).astype(np.uint8), _disc(OPENING * unit / 2))
