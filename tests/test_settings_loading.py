@@ -252,7 +252,7 @@ def test_fingerprint_follows_what_changes_results():
     assert base == fingerprint(load_config(None, ["threads=2", "device=cpu", "assets=/elsewhere"]))
     changes = ["renderer=cpu", "seed=1", "detect.face=all", "refine.iterations=41", "refine.scales=[0.5]", "content=x"]
     assert len({base, *(fingerprint(load_config(None, [change])) for change in changes)}) == 1 + len(changes)
-    assert fingerprint(load_config(None, ["unwrap.erosion=2"])) == base
+    assert fingerprint(load_config(None, ["unwrap.erosion=0.4"])) == base
 
 
 @pytest.mark.parametrize(

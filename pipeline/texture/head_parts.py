@@ -29,7 +29,7 @@ TEETH = ("upper_teeth", "lower_teeth")
 COARSE = 4  # work on broad regions is done in a texture this many times smaller
 
 # Lengths are in millimetres on a head with PUPIL_DISTANCE between the eyes, whose midpoint is the origin.
-SEAM_WIDTH = 60.0  # from the seam, over which the texture becomes symmetric
+SEAM_WIDTH = 100.0  # from the seam, within which the texture becomes symmetric
 FRONT = -60.0  # z in front of which texels are counted for the density
 
 # Skin: where a collar, hair or background is looked for, and how it differs from the person's skin.
@@ -41,11 +41,14 @@ DARKER, BRIGHTER, HUE = 0.6, 0.5, 0.2  # natural log units that count as a diffe
 STRANDS, STRAND_WIDTH = 0.09, 2.5  # deviation of the log brightness within mm that counts as a difference of 1: hair
 SCALP_FACTOR = 1.3  # of differences above the forehead, where hair is likely
 LEAST_FILL = 1e-5  # weight of the least skin-like texels in smooth fills
+EAR_FILL = 2e-3  # factor of it on ears, redder than what is around: their colour fades within a few millimetres
 MISPLACED = 0.3  # share of foreign texels from which none of tongue or teeth counts
 TONGUE_RED, TEETH_RED, TEETH_DARK = 0.3, 0.45, 0.25  # red against the rest, least and most, natural logs; brightness
 CERTAIN, POSSIBLE = 1.4, 0.9  # hysteresis thresholds
-OPENING = 3.0  # strands and gaps narrower than this are no skin
+OPENING = 7.0  # strands and gaps narrower than this are no skin
 FOREIGN_MARGIN = 3.0
+# Ears: folds and shadows are usual there, and hair may part them from the face.
+EAR_SIDE, EAR_HEIGHTS, EAR_FACTOR, EAR_AREA = 66.0, (-70.0, 22.0), 0.6, 300.0  # x; y; of differences; least square mm
 
 # Bags behind lids and lips: {part: (depth over which they darken, factor of the rim's colour there)}
 BAGS = {
@@ -141,7 +144,7 @@ class HeadTexels:
             return np.zeros(self.part.shape, np.float32)
         distance = np.full(skin.shape, np.inf, np.float32)
         distance[skin] = cKDTree(ends).query(points[skin], distance_upper_bound=SEAM_WIDTH)[0]
-        rising = np.clip(1.25 - distance / (0.8 * SEAM_WIDTH), 0, 1)  # 1 up to a fifth of the width
+        rising = np.clip(2 - 2 * distance / SEAM_WIDTH, 0, 1)  # 1 up to half of the width, which coarse mip levels reach
         weight = rising * rising * (3 - 2 * rising)
         nearest = _nearest(weight[..., None].astype(np.float32), skin)[..., 0]
         weight = cv2.resize(nearest, self.part.shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -165,7 +168,9 @@ class HeadTexels:
         reach = NEAREST_REACH * max(inside.shape) / REFERENCE_TEXTURE
         near = np.exp(-np.maximum(distance - 1, 0) / reach)[..., None]
         smooth = push_pull(texture, self.of(SKIN).astype(np.float32))
-        return np.where(inside[..., None], texture, smooth + near * (nearest - smooth)).astype(np.float32)
+        extended = np.where(inside[..., None], texture, smooth + near * (nearest - smooth)).astype(np.float32)
+        # Coarse mip levels blend the seam's sides with what lies outside.
+        return self.without_seam(extended, inside.astype(np.float32)) if self.symmetric else extended
 
 
 def head_texels(reconstruction: Reconstruction, height: int, width: int) -> HeadTexels | None:
@@ -235,7 +240,9 @@ def not_skin(
     unit = head.texels_per_mm / COARSE
     score = np.hypot(score, _deviation(np.log(small(sampled).mean(-1) + 0.05), weights, STRAND_WIDTH * unit) / STRANDS)
     likeness = np.maximum(np.exp(-(score**2)), LEAST_FILL).astype(np.float32)
-    score = np.where(y > FOREHEAD, SCALP_FACTOR * score, score)
+    ears = skin & (np.abs(x) > EAR_SIDE) & (y > EAR_HEIGHTS[0]) & (y < EAR_HEIGHTS[1]) & (z < SIDES)
+    score = np.where(y > FOREHEAD, SCALP_FACTOR * score, np.where(ears, EAR_FACTOR * score, score))
+    likeness[ears] *= EAR_FILL
     foreign = apply_hysteresis_threshold(np.where(shown & ~face, score, 0), POSSIBLE, CERTAIN)
     # Skin is connected with the face by more than a strand.
     own = cv2.erode((shown & ~foreign).astype(np.uint8), _disc(OPENING * unit / 2))
@@ -244,6 +251,10 @@ def not_skin(
     count[:1] = 0
     largest = np.isin(labels, np.flatnonzero(count > 0.05 * count.sum())) & (own > 0)
     reached = cv2.dilate(largest.astype(np.uint8), _disc(OPENING * unit / 2 + 1)) > 0
+    _, labels = cv2.connectedComponents((ears & shown & ~foreign).astype(np.uint8), connectivity=4)
+    count = np.bincount(labels.ravel())
+    count[0] = 0
+    reached |= np.isin(labels, np.flatnonzero(count > EAR_AREA * unit**2))
     foreign = skin & ~face & (foreign | ~reached)
     away = cv2.distanceTransform((~foreign).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     share = np.clip(1.5 - away / max(FOREIGN_MARGIN * unit, 1e-6), 0, 1).astype(np.float32)
