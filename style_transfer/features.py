@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from style_transfer import sampling
+from style_transfer.convolution import FixedConvolution
 
 # Outputs of ReLU 1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_3 5_3, and the layers before the last of them. 0 is a pooling.
 CAPTURED_LAYERS = (1, 3, 6, 8, 11, 13, 15, 22, 29)
@@ -74,6 +75,11 @@ class VGG16Hypercolumns(nn.Module):
         # For `neighbours`: no colour, and no conv5, as published.
         self.matched_layers = _slices((3, *CAPTURED_WIDTHS))[1:-1]
         self.layers.to(dtype=precision, memory_format=torch.channels_last)  # a column is then contiguous in every map
+        self._on_cpu = {
+            index: FixedConvolution(layer.weight, layer.bias)
+            for index, layer in enumerate(self.layers)
+            if isinstance(layer, nn.Conv2d)
+        }
 
     def maps(self, image: Tensor, noise: torch.Generator | None = None) -> list[Tensor]:
         """The normalised input and the captured layers.
@@ -119,7 +125,10 @@ class VGG16Hypercolumns(nn.Module):
         captured = capture(feature)
         feature = (feature if captured is None else captured) - self.zero.to(feature.dtype)
         for index, layer in enumerate(self.layers):
-            feature = layer(feature)
+            if image.device.type != "cpu" or isinstance(layer, nn.MaxPool2d):
+                feature = layer(feature)
+            elif index in self._on_cpu:  # with its ReLU
+                feature = self._on_cpu[index](feature)
             if index in CAPTURED_LAYERS:
                 if noise is not None and index >= NOISE_FROM:
                     shape = (1, 1, *feature.shape[2:])

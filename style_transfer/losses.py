@@ -232,7 +232,7 @@ class _SelfSimilarity(torch.autograd.Function):
         for band in bands:
             shares = [side.distances[band] * side.inverse for side in sides]
             signs = shares[0] - shares[1]
-            total = total + torch.linalg.vector_norm(signs, 1)
+            total = total + _absolute_sum(signs)
             signs.sign_()
             for sums, share in zip(weighted_signs, shares, strict=True):
                 sums += share.mul_(signs).sum(dim=0)
@@ -321,7 +321,7 @@ class _CovarianceDistance(torch.autograd.Function):
     def forward(context, centred: Tensor, covariance: Tensor, low_precision: bool) -> Tensor:
         context.low_precision, context.centred = low_precision, centred
         difference = gram(centred.T, low_precision).div_(len(centred) - 1).sub_(covariance)
-        loss = torch.linalg.vector_norm(difference, 1) / difference.numel()
+        loss = _absolute_sum(difference) / difference.numel()
         context.signs = difference.sign_()  # symmetric but for rounding
         return loss
 
@@ -350,6 +350,11 @@ def _product(matrix: Tensor, rows: Tensor, low_precision: bool) -> Tensor:
     if low_precision:
         return (matrix.to(torch.bfloat16) @ rows.to(torch.bfloat16)).to(rows.dtype)
     return matrix @ rows
+
+
+def _absolute_sum(matrix: Tensor) -> Tensor:
+    """Sum of |m_ij|, row by row: a sum over all at once is split by the number of threads, which changes its bytes."""
+    return torch.linalg.vector_norm(matrix, 1, dim=1).sum()
 
 
 def _check_samples(name: str, samples: Tensor) -> None:

@@ -241,3 +241,25 @@ def test_errors_say_what_was_given():
         losses.rendering_loss(torch.rand(5, 3), torch.rand(5, 3), torch.rand(4))
     with pytest.raises(ValueError, match="int64"):
         losses.relaxed_emd(torch.ones(3, 3, dtype=torch.long), torch.rand(3, 3))
+
+
+def test_same_bytes_for_any_number_of_threads():
+    """Values of the losses too: they are logged."""
+    generator = torch.Generator().manual_seed(0)
+    x, y, s = (torch.rand(count, 300, generator=generator) for count in (700, 700, 900))
+    style = losses.moments(s)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (2, 3, 5):
+            torch.set_num_threads(count)
+            given = x.clone().requires_grad_()
+            units = losses.directions(given)
+            terms = [
+                losses.self_similarity(units, losses.directions(y)), losses.moment_distance_of(given, style),
+                losses.relaxed_emd(given, s), losses.colour_loss(given, s),
+            ]  # fmt: skip
+            found.append([*terms, torch.autograd.grad(sum(terms), given)[0]])
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))

@@ -32,6 +32,8 @@ import torch.nn.functional as F
 from skimage import data
 from torch import Tensor
 
+torch.utils.deterministic.fill_uninitialized_memory = False  # as pipeline.runs.backends
+
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
 from synthetic_meshes import dome, grid_mesh
