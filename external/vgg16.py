@@ -1,4 +1,5 @@
-"""VGG16's ImageNet weights as torchvision publishes them."""
+"""VGG16's weights: torchvision's, trained on ImageNet, or the trunk of HED, fine-tuned from such weights to find
+edges."""
 
 import hashlib
 import warnings
@@ -7,11 +8,37 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from external import hed, setup
 from external.assets import VGG16, VGG16_URL
 from external.checkpoints import read_weights
+from external.download import difference
+from external.wheel_pins import HED
 from style_transfer.features import vgg16_layers
 
 PREFIX = "features."  # of the convolutions; the classifier is left out
+
+
+def is_hed(path: str | Path) -> bool:
+    """Whether a file of weights is HED's trunk, by its name."""
+    return Path(path).suffix == ".npz"
+
+
+def read_network(path: str | Path) -> dict:
+    """What `VGG16Hypercolumns` takes of a file of weights, HED's (.npz) or torchvision's: weights and zero.
+
+    Raises FileNotFoundError: no such file. ValueError: not such weights.
+    """
+    if not is_hed(path):
+        return {"weights": read_vgg16(path)}
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; make it with {setup.COMMAND}")
+    if wrong := difference(path, HED.makes):
+        raise ValueError(
+            f"{path}: not the trunk of HED that the set-up makes ({wrong}): remove it, and {setup.COMMAND}"
+        )
+    weights, zero = hed.read_trunk(path)
+    return {"weights": {name: torch.from_numpy(array) for name, array in weights.items()}, "zero": zero.tolist()}
 
 
 def read_vgg16(path: str | Path) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ HED = Wheel(
     "out, the layout is converted.",
     notes="float32, named as torchvision's vgg16 state dict, kernels out x in x rows x columns. Input: BGR, 0..255, "
     "minus the mean (104.00699, 116.66877, 122.67892), zero padding of 1.",
-    disables="learned features in the default configuration (planned: no setting reads them yet)",
+    disables="refine.vgg16_weights=hed",
     commercial_use="unsettled, see docs/licences.md",
 )
 # fmt: on

@@ -1,20 +1,24 @@
 """What content and style are compared by: VGG16 hypercolumns (the paper) or raw patches (nothing to obtain).
 
 Both offer `maps(image)`, the dense part, and `columns(maps, rows, columns, nearest)`, the samples [N, C] that the
-losses take. Images are [1, 3, H, W] in -1..1; the first 3 channels of a column are the colour of its texel.
+losses take; `sample(image, rows, columns)` is both in one, for a step. Images are [1, 3, H, W] in -1..1; the first 3
+channels of a column are the colour of its texel.
 """
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from style_transfer import sampling
+from style_transfer.convolution import FixedConvolution
 
 # Outputs of ReLU 1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_3 5_3, and the layers before the last of them. 0 is a pooling.
 CAPTURED_LAYERS = (1, 3, 6, 8, 11, 13, 15, 22, 29)
+CAPTURED_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512)
 NOISE_FROM = 15  # ReLU 3_3
 CONVOLUTIONS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -44,9 +48,16 @@ class VGG16Hypercolumns(nn.Module):
     # The receptive field (196 texels) reaches everywhere: what is unseen has to be filled, not avoided.
     reach = 0
 
-    def __init__(self, weights: Mapping[str, Tensor]):
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        precision: torch.dtype = torch.float32,
+        zero: Sequence[float] = (0.0, 0.0, 0.0),
+    ):
         """Args:
             weights: state dict of `vgg16_layers()`: "0.weight" [64, 3, 3, 3], "0.bias" [64], ..., "28.bias" [512].
+            zero: normalised input that these weights take as zero, and pad with; torchvision's take zero.
+            precision: of the network's arithmetic and maps, and of the losses' products: float32 or bfloat16.
         Raises:
             ValueError: not weights of these layers.
         """
@@ -58,7 +69,17 @@ class VGG16Hypercolumns(nn.Module):
             raise ValueError(f"VGG16Hypercolumns: {' '.join(str(error).split())}") from error
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("zero", torch.tensor(zero, dtype=torch.float32).view(1, 3, 1, 1))
         self.requires_grad_(False)
+        self.precision = precision
+        # For `neighbours`: no colour, and no conv5, as published.
+        self.matched_layers = _slices((3, *CAPTURED_WIDTHS))[1:-1]
+        self.layers.to(dtype=precision, memory_format=torch.channels_last)  # a column is then contiguous in every map
+        self._on_cpu = {
+            index: FixedConvolution(layer.weight, layer.bias)
+            for index, layer in enumerate(self.layers)
+            if isinstance(layer, nn.Conv2d)
+        }
 
     def maps(self, image: Tensor, noise: torch.Generator | None = None) -> list[Tensor]:
         """The normalised input and the captured layers.
@@ -70,20 +91,51 @@ class VGG16Hypercolumns(nn.Module):
         Returns:
             10 tensors [1, C, H / 2^k, W / 2^k]; 2179 channels in all.
         """
+        maps = []
+        self._forward(image, noise, maps.append)
+        return maps
+
+    def sample(self, image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Hypercolumns [N, 2179] of an image at rows, columns [N], bilinear: `columns(maps(image), rows, columns)`,
+        with a backward pass that adds the samples' gradients to the network's own, map by map."""
+        positions, samples = sampling.Positions(rows, columns), []
+
+        def read(feature: Tensor) -> Tensor:
+            feature, found = positions.read(feature)
+            samples.append(found)
+            return feature
+
+        self._forward(image, None, read)
+        return torch.cat(samples, dim=1)
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """The input as torchvision normalises it, [1, 3, H, W], of an image in -1..1. The layers take it
+        less `zero`."""
+        feature = ((image + 1) / 2 - self.mean) / self.std
+        return feature.to(dtype=self.precision, memory_format=torch.channels_last)
+
+    def _forward(
+        self, image: Tensor, noise: torch.Generator | None, capture: Callable[[Tensor], Tensor | None]
+    ) -> None:
+        """Calls `capture` with every captured map; what it returns, if anything, goes on into the next layer."""
         _check_image(image, smallest=16)
         if self.mean.device != image.device:
             self.to(image.device)
-        feature = ((image + 1) / 2 - self.mean) / self.std
-        maps = [feature]
+        feature = self.normalised(image)
+        captured = capture(feature)
+        feature = (feature if captured is None else captured) - self.zero.to(feature.dtype)
         for index, layer in enumerate(self.layers):
-            feature = layer(feature)
+            if image.device.type != "cpu" or isinstance(layer, nn.MaxPool2d):
+                feature = layer(feature)
+            elif index in self._on_cpu:  # with its ReLU
+                feature = self._on_cpu[index](feature)
             if index in CAPTURED_LAYERS:
                 if noise is not None and index >= NOISE_FROM:
                     shape = (1, 1, *feature.shape[2:])
                     drawn = torch.randn(shape, generator=noise, device=noise.device, dtype=feature.dtype)
                     feature = feature + drawn.to(feature.device)
-                maps.append(feature)
-        return maps
+                captured = capture(feature)
+                feature = feature if captured is None else captured
 
     def columns(self, maps: list[Tensor], rows: Tensor, columns: Tensor, nearest: bool = False) -> Tensor:
         """Hypercolumns [N, 2179] at rows, columns [N]; `nearest` rounds down in every layer."""
@@ -106,6 +158,8 @@ class PatchFeatures:
         if not sizes or any(size < 1 or size % 2 == 0 for size in sizes):
             raise ValueError(f"PatchFeatures: got sizes {sizes}, need odd numbers, one per pyramid level")
         self.sizes = tuple(sizes)
+        self.precision = torch.float32
+        self.matched_layers = _slices([3 * size * size for size in self.sizes])
 
     @property
     def reach(self) -> int:
@@ -156,6 +210,10 @@ class PatchFeatures:
             windows.append(_windows(feature, level_rows, level_columns, size, nearest))
         return torch.cat(windows, dim=1)
 
+    def sample(self, image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Windows [N, C] of an image around rows, columns [N], bilinear."""
+        return self.columns(self.maps(image), rows, columns)
+
 
 class _Halve(torch.autograd.Function):
     """Half resolution by the binomial kernel [1 3 3 1] / 8, borders repeated; H and W even.
@@ -195,6 +253,12 @@ def _windows(feature: Tensor, rows: Tensor, columns: Tensor, size: int, nearest:
     window = window.reshape(len(rows), size * size, 3)
     middle = size * size // 2
     return torch.cat((window[:, middle : middle + 1], window[:, :middle], window[:, middle + 1 :]), dim=1).flatten(1)
+
+
+def _slices(widths: Sequence[int]) -> tuple[slice, ...]:
+    """Channels of each layer in a column."""
+    ends = list(itertools.accumulate(widths))
+    return tuple(slice(end - width, end) for end, width in zip(ends, widths, strict=True))
 
 
 def _check_image(image: Tensor, smallest: int) -> None:

@@ -1,7 +1,7 @@
 """What the optimiser moves: the texels of a texture, or the levels of its Laplacian pyramid.
 
-Both offer `start(size, support)` before the steps at one scale, `images()` in each step, `step(learning_rate)` after the
-backward pass, `finish()` after the last, and `texture()`, the result at full size. `images` returns the texture at
+Both offer `start(size, support)` before the steps at one scale, `images()` in each step, `step(learning_rate)` after
+the backward pass, `finish()` after the last, and `texture()`, the result at full size. `images` returns the texture at
 that scale twice, [1, 3, h, w] in 0..1: equal in value, the first passes on the gradients of content and style, the
 second those of the rendering.
 """
@@ -42,7 +42,8 @@ class TexelParameters:
         seen = shrink(self._seen, self._mask, size)
         self._base = shrink(self._texture, self._mask, size)
         self._rendering_step = (self._style_ratio + (1 - self._style_ratio) * seen) * support
-        # Texels outside the islands are neighbours of those inside, in windows and in enlarging: style must not move them.
+        # Texels outside the islands are neighbours of those inside, in windows and in enlarging: style must not move
+        # them.
         inside = (F.interpolate(self._mask.to(seen.dtype), size=size, mode="area") > 1 - 1e-6).to(seen.dtype)
         movable = 1 - seen if self._style_region == "unseen" else torch.ones_like(seen)
         self._style_step = self._style_ratio * movable * inside
@@ -78,7 +79,9 @@ class PyramidParameters:
 
     def __init__(self, texture: Tensor, seen: Tensor, mask: Tensor, settings: RefineSettings):
         """Args as those of `TexelParameters`."""
-        self._levels = [level.detach().requires_grad_() for level in pyramid.build(texture * 2 - 1, settings.pyramid_depth)]
+        self._levels = [
+            level.detach().requires_grad_() for level in pyramid.build(texture * 2 - 1, settings.pyramid_depth)
+        ]
         self._seen, self._mask = seen, mask
         self._style_region = settings.style_region
         if settings.optimiser == "sgd":
@@ -119,6 +122,12 @@ def take_step(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
         group["lr"] = learning_rate
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
+
+
+def luminance_only(image: Tensor) -> Tensor:
+    """The image, [1, 3, H, W], whose gradient moves all channels alike: luminance, and no chroma."""
+    luminance = image.mean(dim=1, keepdim=True)
+    return image.detach() + (luminance - luminance.detach())
 
 
 def shrink(image: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from style_transfer import losses, sampling
+from style_transfer import losses, neighbours, sampling
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
-from style_transfer.parameters import PyramidParameters, TexelParameters, shrink
+from style_transfer.parameters import PyramidParameters, TexelParameters, luminance_only, shrink
 from style_transfer.settings import RefineSettings
 
 SEEN = 0.99  # confidence from which a texel may give style
@@ -56,13 +56,14 @@ def refine_texture(
 ) -> RefinedTexture:
     """Refine an initial texture so that it matches the photo where seen and looks like the seen part elsewhere.
 
-    With `parameters: pyramid`, `optimiser: sgd`, `style_region: all`, `style_from_seen: false`, `mirrored_style: true` and
-    no `rendering_iterations`, `decay_learning_rate` or `stretch_between_transfers` this is the published loop, but that
+    With `parameters: pyramid`, `optimiser: sgd`, `style_region: all`, `style_from_seen: false`, `mirrored_style: true`
+    and no `rendering_iterations`, `decay_learning_rate` or `stretch_between_transfers` this is the published loop, but
+    that
 
     - the result is the texture after the last step; published is the one before it,
     - the grid's positions are chosen as pairs, without replacement; there rows and columns are shuffled separately,
-    - images go from one transfer to the next as they are. `stretch_between_transfers` stores them as published, but leaves
-      the result alone, which is stretched there too,
+    - images go from one transfer to the next as they are. `stretch_between_transfers` stores them as published, but
+      leaves the result alone, which is stretched there too,
     - the mean of the rendering loss is over the pixels that `targets` gives; there over all of a photo of fixed crop.
 
     Args:
@@ -111,15 +112,22 @@ def refine_texture(
             f = 1 / scale
             a, b, g = content_weight * f, settings.style_weight * f, rendering_weight * f
             target = target_at[size]
-            comparison = _prepare(features, texture, style, seen, mask, size, settings, generator, notes)
             parameters.start(size, _support(target, size, texture))
+            comparison = _prepare(features, texture, style, seen, mask, size, settings, generator, notes)
+            if comparison is not None and settings.style == "neighbours":
+                present = None if scale == settings.scales[0] else parameters.images()[0].detach()
+                comparison = _with_targets(comparison, present)
+            layered_from = settings.iterations * (1 - settings.layer_matching if scale == settings.scales[-1] else 1)
             for step in range(settings.iterations):
                 styled, rendered = parameters.images()
                 terms = {"rendering": losses.rendering_loss(target.render(rendered), target.photo, target.weights)}
                 total = g * COLOUR_SPAN * terms["rendering"]
                 if comparison is not None:
-                    terms |= _compare(comparison, styled, a, settings, generator)
+                    styled = luminance_only(styled) if settings.chroma == "held" else styled
+                    terms |= _compare(comparison, styled, a, settings, generator, layered=step >= layered_from)
                     total = total + a * terms["content"] + b * terms["style"]
+                    if settings.chroma == "term":
+                        total = total + settings.chroma_weight * f * terms["chroma"]
                 total.backward()
                 parameters.step(_learning_rate(settings.learning_rate, step, settings))
                 log.step({"transfer": transfer, "scale": scale}, {"total": total, **terms})
@@ -156,9 +164,13 @@ class _Comparison:
     features: VGG16Hypercolumns | PatchFeatures
     rows: Tensor  # [G], grid of result positions
     columns: Tensor  # [G]
-    content: Tensor  # [G, C]
-    style: Tensor  # [S, C]
-    style_moments: losses.Moments
+    content_image: Tensor  # [1, 3, h, w], 0..1
+    content_columns: Tensor | None  # [G, C], for the targets of `style: neighbours`
+    content: Tensor  # [G, C], directions
+    style_columns: Tensor | None  # [S, C], likewise
+    style: losses.Style
+    low_precision: bool  # of products
+    targets: neighbours.Targets | None = None  # with `style: neighbours`
 
 
 @torch.no_grad()
@@ -192,7 +204,9 @@ def _prepare(
     samples = torch.cat([features.columns(maps[d.mirrored], d.rows, d.columns, nearest=True) for d in draws])
     del maps
     if len(samples) < 2:
-        raise ValueError(f"refine_texture: got a single seen texel at {size[0]} x {size[1]}, need at least 2 to take style from")
+        raise ValueError(
+            f"refine_texture: got a single seen texel at {size[0]} x {size[1]}, need at least 2 to take style from"
+        )
 
     rows, columns = (axis.to(texture.device) for axis in sampling.result_grid(*size, generator))
     movable = inside & (seen < SEEN) if settings.style_region == "unseen" else inside
@@ -203,27 +217,58 @@ def _prepare(
             break
     content_maps = features.maps(texture, generator) if settings.content_noise else features.maps(texture)
     grid_content = features.columns(content_maps, rows, columns)
-    return _Comparison(features, rows, columns, grid_content, samples, losses.moments(samples))
+    low = features.precision is torch.bfloat16
+    samples, grid_content = samples.to(texture.dtype), grid_content.to(texture.dtype)
+    described = losses.describe_style(samples, settings.moment_weight > 0, low)
+    image, directions = (texture + 1) / 2, losses.directions(grid_content)
+    kept = (grid_content, samples) if settings.style == "neighbours" else (None, None)
+    return _Comparison(features, rows, columns, image, kept[0], directions, kept[1], described, low)
+
+
+@torch.no_grad()
+def _with_targets(comparison: _Comparison, present: Tensor | None) -> _Comparison:
+    """With fixed targets for the content, mixed with the present result [1, 3, h, w], 0..1, where there is one."""
+    wanted, features = comparison.content_columns, comparison.features
+    if present is not None:
+        result = features.sample(2 * present - 1, comparison.rows, comparison.columns).to(wanted.dtype)
+        wanted = torch.lerp(result, wanted, neighbours.CONTENT_SHARE)
+    return replace(comparison, targets=neighbours.match(wanted, comparison.style_columns, features.matched_layers))
 
 
 def _compare(
-    comparison: _Comparison, image: Tensor, content_weight: float, settings: RefineSettings, generator: torch.Generator
+    comparison: _Comparison,
+    image: Tensor,
+    content_weight: float,
+    settings: RefineSettings,
+    generator: torch.Generator,
+    layered: bool = False,
 ) -> dict[str, Tensor]:
-    """Content loss L_c and style loss L_s = L_r + m L_m + L_k / max(a f, 1) at a random choice of the grid."""
+    """Content loss L_c and style loss L_s = L_r + m L_m + L_k / max(a f, 1) at a random choice of the grid; with
+    targets the distance to these, or where `layered` to each layer's nearest style."""
     chosen = sampling.choose(len(comparison.rows), settings.result_samples, generator, image.device)
-    result = comparison.features.columns(
-        comparison.features.maps(2 * image - 1), comparison.rows[chosen], comparison.columns[chosen]
-    )
+    result = comparison.features.sample(2 * image - 1, comparison.rows[chosen], comparison.columns[chosen])
+    result = result.to(image.dtype)
     zero = result.new_zeros(())
     terms = {"content": zero, "style": zero}
+    if settings.chroma == "term":
+        colours = [(2 * texture - 1)[0].flatten(1).T for texture in (image, comparison.content_image)]
+        terms["chroma"] = losses.chroma_loss(*colours)
+    if comparison.targets is not None:
+        if layered:
+            terms["style"] = neighbours.layered_distance(result, comparison.targets)
+        else:
+            terms["style"] = neighbours.fixed_distance(result, comparison.targets, chosen)
+        return terms
+    directions, style, low = losses.directions(result), comparison.style, comparison.low_precision
     if settings.content_weight > 0:
-        terms["content"] = losses.self_similarity_loss(result, comparison.content[chosen])
+        terms["content"] = losses.self_similarity(directions, comparison.content[chosen], low)
     if settings.style_weight > 0:
-        terms["relaxed_emd"] = losses.relaxed_emd(result, comparison.style)
+        partners = losses.nearest(directions, style.searched)
+        terms["relaxed_emd"] = losses.partner_distance(directions, style.directions, partners)
         terms["moments"] = zero
         if settings.moment_weight > 0:
-            terms["moments"] = losses.moment_distance(losses.moments(result), comparison.style_moments)
-        terms["colour"] = losses.colour_loss(result, comparison.style)
+            terms["moments"] = losses.moment_distance_of(result, style.moments, low)
+        terms["colour"] = losses.colour_loss(result[:, :3], style.colours)
         moments = settings.moment_weight * terms["moments"]
         terms["style"] = terms["relaxed_emd"] + moments + terms["colour"] / max(content_weight, 1.0)
     return terms
@@ -232,8 +277,8 @@ def _compare(
 def _support(target: RenderTarget, size: tuple[int, int], like: Tensor) -> Tensor:
     """How well the pixels determine each texel [1, 1, h, w], 0..1, held against its neighbours.
 
-    Adam moves a texel that a single pixel touches with its last percent as fast as any other; along the border of what is
-    rendered such texels would take on wild colours.
+    Adam moves a texel that a single pixel touches with its last percent as fast as any other; along the border of what
+    is rendered such texels would take on wild colours.
     """
     texture = torch.zeros((1, 3, *size), dtype=like.dtype, device=like.device, requires_grad=True)
     (target.render(texture) * target.weights[:, None]).sum().backward()
@@ -255,8 +300,8 @@ def _style_texels(seen: Tensor, reach: int, wanted: int, notes: list[str]) -> Te
         distance //= 2
     if distance < reach:
         notes.append(
-            f"style at {seen.shape[0]} x {seen.shape[1]}: positions keep {distance} instead of {reach} texels from what is "
-            f"unseen, else fewer than {wanted} would remain; {int(allowed.sum())} do"
+            f"style at {seen.shape[0]} x {seen.shape[1]}: positions keep {distance} instead of {reach} texels from "
+            f"what is unseen, else fewer than {wanted} would remain; {int(allowed.sum())} do"
         )
     return allowed
 
@@ -291,8 +336,8 @@ class _Log:
         if not all(math.isfinite(value) for value in values.values()):
             given = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
             raise FloatingPointError(
-                f"the loss is not finite at step {self._done} (scale {where['scale']:g}: {given}): lower learning_rate, "
-                "or check that render and photo are finite"
+                f"the loss is not finite at step {self._done} (scale {where['scale']:g}: {given}): lower learning_rate"
+                ", or check that render and photo are finite"
             )
         self.losses.append({**where, "step": self._done, **values})
         if self._progress:
@@ -322,7 +367,9 @@ def _check_inputs(
         raise ValueError(f"refine_texture: got seen {seen.min():.3g} .. {seen.max():.3g}, need confidences 0 .. 1")
     read = (seen > SEEN) & mask if settings.style_from_seen else mask
     if not torch.isfinite(style[read.expand_as(style)]).all():
-        where = "at seen texels" if settings.style_from_seen else "inside the islands, all read with style_from_seen: false"
+        where = (
+            "at seen texels" if settings.style_from_seen else "inside the islands, all read with style_from_seen: false"
+        )
         raise ValueError(f"refine_texture: got style with values that are not finite {where}")
     if settings.content_noise and isinstance(features, PatchFeatures):
         raise ValueError("refine_texture: got content_noise with patches; it is noise on layers of vgg16")

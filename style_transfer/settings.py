@@ -26,8 +26,25 @@ class RefineSettings(Settings):
     features: Literal["auto", "vgg16", "patches", "none"] = "auto"
     """Features that content and style are compared by. auto: vgg16 if its weights and a GPU are present, else none; on
     skin that the photo does not show, raw patches have no measurable benefit. none: rendering loss only."""
-    vgg16_weights: str = ""
-    """Path of torchvision's vgg16-397923af.pth. Empty: looked up in the assets folder."""
+    vgg16_weights: str = Field("auto", min_length=1)
+    """Weights of vgg16: torchvision (ImageNet; the paper), hed (the trunk of an edge detector, made by the set-up; it
+    hardly sees hue, so hold the chroma), or the path of a vgg16-397923af.pth. auto: torchvision's if present, else
+    hed's if present."""
+    precision: Literal["float32", "bf16", "auto"] = "float32"
+    """Arithmetic of vgg16 and of the losses' products; textures and sums stay float32. auto: bf16 on processors that
+    have it, twice as fast."""
+    style: Literal["strotss", "neighbours"] = "strotss"
+    """Style terms. strotss: content and style of the paper. neighbours: every column of the content is replaced once
+    per scale by its nearest style column, and the texture is moved towards these (Kolkin et al. 2022); no content loss,
+    which the targets stand for."""
+    layer_matching: float = Field(0.25, ge=0, le=1)
+    """neighbours: share of the finest scale's steps, the last ones, in which each layer is matched by itself, anew in
+    each step. Sharper."""
+    chroma: Literal["free", "held", "term"] = "free"
+    """What content and style may do to chroma. free: anything (the paper). held: they move luminance only, so that
+    chroma stays the content's; edge features hardly see hue and colour it at random. term: a loss holds it."""
+    chroma_weight: float = Field(8.0, ge=0)
+    """Weight of the loss of chroma: term, multiplied by f like the others."""
     scales: list[Annotated[float, Field(gt=0, le=1)]] = Field([0.5, 1.0], min_length=1)
     """Working sizes, coarse to fine, as fractions of the texture size."""
     transfers: int = Field(1, ge=1, le=1_000_000)

@@ -409,7 +409,8 @@ def test_wrong_use_of_the_program_itself_is_reported_before_torch_is_loaded(tmp_
 def test_vgg16_without_weights_says_where_to_get_them(heads, tmp_path, monkeypatch, capsys):
     for name, value in {"TORCH_HOME": str(tmp_path / "torch"), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
-    words = [heads / "ann", "-o", tmp_path / "out", "refine.features=vgg16", f"assets={tmp_path / 'assets'}"]
+    words = [heads / "ann", "-o", tmp_path / "out", "refine.features=vgg16", "refine.vgg16_weights=torchvision",
+             f"assets={tmp_path / 'assets'}"]
     code, _, errors = program(capsys, *words)
     assert code == 2 and len(errors.strip().splitlines()) == 1
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in errors

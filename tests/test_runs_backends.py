@@ -63,3 +63,41 @@ def test_only_the_half_seen_border_is_left_after_the_fit():
     unfitted = config.changed(unwrap=config.unwrap.changed(fit_iterations=0))
     for case in ((config, "vgg16", False), (config, "none", True), (unfitted, "none", False)):
         assert backends.schedule(*case) == config.refine
+
+
+def with_weights(weights, *overrides, device="cpu"):
+    settings = load_config(None, ["refine.features=vgg16", *overrides]).refine
+    return backends.choose_features(settings, torch.device(device), weights)
+
+
+def test_hed_is_named_with_its_asset(tmp_path):
+    weights = tmp_path / "hed_vgg16.npz"
+    message = refusal(with_weights, weights, "refine.vgg16_weights=hed")
+    assert str(weights) in message and "external.assets setup" in message
+    weights.write_bytes(b"1")
+    chosen = with_weights(weights, "refine.vgg16_weights=hed")
+    assert chosen.kind == "vgg16" and "HED" in chosen.why
+    assert chosen.assets[0]["used_by"] == "hed" and "Oxford" in chosen.assets[0]["attribution"]
+
+
+def test_auto_features_are_not_hed(tmp_path):
+    weights = tmp_path / "hed_vgg16.npz"
+    weights.write_bytes(b"1")
+    assert with_weights(weights, "refine.features=auto", device="cuda").kind == "none"
+    assert with_weights(weights, "refine.features=auto", "refine.vgg16_weights=hed", device="cuda").kind == "vgg16"
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "able", "precision"),
+    [
+        ("float32", "cpu", {"avx512_bf16": True}, torch.float32), ("bf16", "cpu", {}, torch.bfloat16),
+        ("auto", "cpu", {"avx512_bf16": True}, torch.bfloat16), ("auto", "cpu", {"amx_bf16": True}, torch.bfloat16),
+        ("auto", "cpu", {"avx512_bf16": False}, torch.float32), ("auto", "cuda", {"amx_bf16": True}, torch.float32),
+    ],
+)  # fmt: skip
+def test_precision(setting, device, able, precision, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    weights = tmp_path / "vgg16.pth"
+    weights.write_bytes(b"1")
+    chosen = with_weights(weights, f"refine.precision={setting}", device=device)
+    assert chosen.precision is precision and ("bf16" in chosen.why) == (precision is torch.bfloat16)

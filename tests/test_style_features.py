@@ -1,6 +1,5 @@
 """VGG16 hypercolumns of random weights, and patch features against windows cut by hand."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,7 +47,7 @@ def test_maps_against_a_plain_forward_pass(vgg16):
         (2, 3),
     ]
     for feature, wanted in zip(maps, expected, strict=True):
-        torch.testing.assert_close(feature, wanted, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(feature, wanted, rtol=1e-5, atol=5e-5)  # sums in another order
 
 
 def test_hypercolumns_have_2179_channels_and_pass_gradients(vgg16):

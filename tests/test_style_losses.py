@@ -57,7 +57,8 @@ def test_gradcheck_with_respect_to_both_arguments(name):
 
 
 def test_relaxed_distance_has_one_direction():
-    """One result sample that equals one of two styles is no distance away; two results, one of which has no partner, are."""
+    """One result sample that equals one of two styles is no distance away; two results, one of which has no partner,
+    are."""
     one, two = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert losses.relaxed_emd(one, two).item() == pytest.approx(0, abs=1e-7)
     assert losses.relaxed_emd(two, one).item() == pytest.approx(0.5)
@@ -75,7 +76,9 @@ def test_cosine_losses_do_not_feel_the_length_of_columns():
     result, style = samples(2)
     lengths = torch.linspace(0.1, 9, 7, dtype=torch.float64)[:, None]
     for name in ("self_similarity_loss", "relaxed_emd"):
-        assert PAIRS[name](result * lengths, style).item() == pytest.approx(PAIRS[name](result, style).item(), rel=1e-12)
+        assert PAIRS[name](result * lengths, style).item() == pytest.approx(
+            PAIRS[name](result, style).item(), rel=1e-12
+        )
 
 
 def test_order_of_samples_does_not_matter():
@@ -146,6 +149,85 @@ def test_rendering_loss():
     assert torch.autograd.gradcheck(lambda r: losses.rendering_loss(r, photo, weights), (rendered.requires_grad_(),))
 
 
+def test_large_symmetric_products_are_the_plain_ones():
+    """Above a size products are made in blocks, on and below the diagonal."""
+    rows = torch.randn(133, 40, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    torch.testing.assert_close(losses.gram(rows), rows @ rows.T, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(losses.gram(rows.T.contiguous().T), rows @ rows.T, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_gradients_of_many_samples_are_those_of_the_plain_formula(name):
+    """Float32 as in a step, against float64 by autograd through the formulas of the paper: at most 1e-4 apart."""
+    generator = torch.Generator().manual_seed(10)
+    result, style = (torch.rand(300, 250, generator=generator).square() for _ in "ab")
+    found = torch.autograd.grad(PAIRS[name](result.requires_grad_(), style), result)[0]
+    exact = result.detach().double().requires_grad_()
+    wanted = torch.autograd.grad(plain(name, exact, style.double()), exact)[0]
+    assert (found - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def plain(name, x, s):
+    """The losses in a few lines, all by autograd."""
+    unit = lambda rows: rows / rows.norm(dim=1, keepdim=True)
+    if name == "self_similarity_loss":
+        of_x, of_s = (1 - unit(rows) @ unit(rows).T for rows in (x, s))
+        return len(x) * (of_x / of_x.sum(0) - of_s / of_s.sum(0)).abs().mean()
+    if name == "relaxed_emd":
+        return (1 - unit(x) @ unit(s).T).min(1).values.mean()
+    if name == "moment_loss":
+        covariance = lambda rows: (rows - rows.mean(0)).T @ (rows - rows.mean(0)) / (len(rows) - 1)
+        return (x.mean(0) - s.mean(0)).abs().mean() + (covariance(x) - covariance(s)).abs().mean()
+    turn = torch.tensor(losses.DECORRELATION, dtype=x.dtype)
+    squared = (x[:, None, :3] @ turn.T - s[None, :, :3] @ turn.T).square().sum(2)
+    return (squared.clamp(1e-5, 1e5) / 3).sqrt().min(1).values.mean()
+
+
+def test_moment_distance_to_a_fixed_style_is_the_same():
+    generator = torch.Generator().manual_seed(13)
+    result, style = (torch.rand(90, 70, generator=generator, dtype=torch.float64) for _ in "ab")
+    result.requires_grad_()
+    given = losses.moments(style)
+    pair = losses.moment_distance_of(result, given), losses.moment_distance(losses.moments(result), given)
+    assert pair[0].item() == pytest.approx(pair[1].item(), rel=1e-12)
+    gradients = [torch.autograd.grad(value, result)[0] for value in pair]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["self_similarity", "moments", "relaxed_emd"])
+def test_low_precision_keeps_the_direction_of_the_gradient(name):
+    generator = torch.Generator().manual_seed(11)
+    base = torch.rand(250, generator=generator)
+    result, style = (base + 0.5 * torch.rand(300, 250, generator=generator) for _ in "ab")
+    result.requires_grad_()
+
+    def loss(low):
+        if name == "self_similarity":
+            return losses.self_similarity(losses.directions(result), losses.directions(style), low)
+        if name == "moments":
+            return losses.moment_distance_of(result, losses.moments(style, low), low)
+        described, x = losses.describe_style(style, low_precision=low), losses.directions(result)
+        return losses.partner_distance(x, described.directions, losses.nearest(x, described.searched))
+
+    exact, low = loss(False), loss(True)
+    assert low.item() == pytest.approx(exact.item(), rel=0.01)
+    gradients = [torch.autograd.grad(value, result)[0].flatten() for value in (exact, low)]
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_chroma_loss_sees_chroma_only():
+    generator = torch.Generator().manual_seed(12)
+    colours = torch.rand(9, 3, generator=generator, dtype=torch.float64)
+    grey = torch.rand(9, 1, generator=generator, dtype=torch.float64)
+    assert losses.chroma_loss(colours + grey, colours).item() == pytest.approx(0, abs=1e-6)
+    assert losses.chroma_loss(colours + torch.tensor([0.1, 0.0, -0.1]), colours) > 0.05
+    assert torch.autograd.gradcheck(
+        lambda x: losses.chroma_loss(x, colours), ((colours + 0.1 * grey**2 * colours).requires_grad_(),)
+    )
+    with pytest.raises(ValueError, match=r"\[9, 2\]"):
+        losses.chroma_loss(colours[:, :2], colours)
+
+
 def test_errors_say_what_was_given():
     with pytest.raises(ValueError, match="7 result and 11 content"):
         losses.self_similarity_loss(*samples(0))
@@ -159,3 +241,25 @@ def test_errors_say_what_was_given():
         losses.rendering_loss(torch.rand(5, 3), torch.rand(5, 3), torch.rand(4))
     with pytest.raises(ValueError, match="int64"):
         losses.relaxed_emd(torch.ones(3, 3, dtype=torch.long), torch.rand(3, 3))
+
+
+def test_same_bytes_for_any_number_of_threads():
+    """Values of the losses too: they are logged."""
+    generator = torch.Generator().manual_seed(0)
+    x, y, s = (torch.rand(count, 300, generator=generator) for count in (700, 700, 900))
+    style = losses.moments(s)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (2, 3, 5):
+            torch.set_num_threads(count)
+            given = x.clone().requires_grad_()
+            units = losses.directions(given)
+            terms = [
+                losses.self_similarity(units, losses.directions(y)), losses.moment_distance_of(given, style),
+                losses.relaxed_emd(given, s), losses.colour_loss(given, s),
+            ]  # fmt: skip
+            found.append([*terms, torch.autograd.grad(sum(terms), given)[0]])
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))

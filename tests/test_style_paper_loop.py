@@ -76,7 +76,7 @@ def problem():
     return Problem(content, style * seen, seen, mask)
 
 
-# ---- features: colours, a layer at full and one at half resolution, none of them symmetric -----------------------------
+# ---- features: colours, a layer at full and one at half resolution, none of them symmetric ---------------------------
 
 KERNELS = [
     torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE) * 0.3
@@ -92,6 +92,7 @@ def rounded(image):
 
 class TinyFeatures:
     reach = 0
+    precision = DOUBLE
 
     def maps(self, image):
         image = rounded(image)
@@ -101,6 +102,9 @@ class TinyFeatures:
     def columns(self, maps, rows, columns, nearest=False):
         # One memory order for all, for products that round alike.
         return (sampling.nearest if nearest else sampling.bilinear)(maps, rows, columns).contiguous()
+
+    def sample(self, image, rows, columns):
+        return self.columns(self.maps(image), rows, columns)
 
 
 # ---- the published loop, plainly ----------------------------------------------
@@ -147,7 +151,10 @@ def convolve(image, kernel):
         for channel in range(len(image)):
             for down in range(3):
                 for right in range(3):
-                    total = total + weights[channel, down, right] * padded[channel, down : down + height, right : right + width]
+                    total = (
+                        total
+                        + weights[channel, down, right] * padded[channel, down : down + height, right : right + width]
+                    )
         rows.append(total)
     return torch.stack(rows).clamp_min(0)
 
@@ -197,7 +204,8 @@ def style_loss(x, style, content_weight):
     emd = distances.min(1).values.mean()
     moments = (x.mean(0) - style.mean(0)).abs().mean() + (covariance(x) - covariance(style)).abs().mean()
     turn = torch.tensor(
-        [[0.577350, 0.577350, 0.577350], [-0.577350, 0.788675, -0.211325], [-0.577350, -0.211325, 0.788675]], dtype=DOUBLE
+        [[0.577350, 0.577350, 0.577350], [-0.577350, 0.788675, -0.211325], [-0.577350, -0.211325, 0.788675]],
+        dtype=DOUBLE,
     )
     squared = ((x[:, None, :3] @ turn.T - style[None, :, :3] @ turn.T) ** 2).sum(2)
     colour = (squared.clamp(1e-5, 1e5) / 3).sqrt().min(1).values.mean()
@@ -337,7 +345,7 @@ def test_stretching_leaves_the_result_alone(problem):
     assert torch.equal(refine(problem, settings=settings).texture, refine(problem, settings=stretched).texture)
 
 
-# ---- content noise -----------------------------------------------------------------------------------------------------
+# ---- content noise ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -362,7 +370,9 @@ def test_content_noise_is_one_channel_from_relu_3_3_on(vgg16):
     added = noisy[8] - feature
     torch.testing.assert_close(added, added[:, :1].expand_as(added), rtol=0, atol=1e-4)
     assert 0.7 < added[:, 0].std() < 1.3
-    assert all(torch.equal(*pair) for pair in zip(noisy, vgg16.maps(image, torch.Generator().manual_seed(2)), strict=True))
+    assert all(
+        torch.equal(*pair) for pair in zip(noisy, vgg16.maps(image, torch.Generator().manual_seed(2)), strict=True)
+    )
 
 
 @pytest.mark.slow

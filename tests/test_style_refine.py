@@ -146,7 +146,9 @@ def test_unseen_texels_move_a_little_and_keep_their_colour(problem):
     assert 1e-4 < moved.abs().mean()
     # Two scales of 12 steps of at most 1e-3 that fade along a cosine, and what the coarse seen side spills.
     assert moved.abs().max() < 0.05
-    before, after = (image.flatten(2)[..., unseen(problem).flatten()].mean(2) for image in (problem.content, refined.texture))
+    before, after = (
+        image.flatten(2)[..., unseen(problem).flatten()].mean(2) for image in (problem.content, refined.texture)
+    )
     assert (before - after).abs().max() < 0.01
 
 
@@ -157,6 +159,46 @@ def test_style_moves_seen_texels_only_where_asked(problem):
         settings = QUICK.changed(scales=[1.0], rendering_weight=0, rendering_iterations=0, style_region=region)
         change = (refine(problem, PatchFeatures(), settings).texture - problem.content)[seen]
         assert bool(change.any()) == moves
+
+
+@pytest.mark.parametrize("parameters", ["texels", "pyramid"])
+@pytest.mark.parametrize("style", ["strotss", "neighbours"])
+def test_held_chroma_stays_the_contents(problem, parameters, style):
+    """Without a rendering loss only style moves texels: by grey."""
+    settings = QUICK.changed(
+        scales=[1.0], rendering_weight=0.0, rendering_iterations=0, chroma="held", parameters=parameters, style=style
+    )
+    change = refine(problem, PatchFeatures(), settings).texture - problem.content
+    assert change.abs().max() > 1e-4
+    assert (change - change.mean(1, keepdim=True)).abs().max() < 1e-5
+    free = refine(problem, PatchFeatures(), settings.changed(chroma="free")).texture - problem.content
+    assert (free - free.mean(1, keepdim=True)).abs().max() > 1e-4
+
+
+def test_a_chroma_term_holds_chroma(problem):
+    settings = QUICK.changed(scales=[1.0], iterations=30, rendering_weight=0.0, rendering_iterations=0, style_step=4e-3)
+    moved = []
+    for given in ({}, {"chroma": "term", "chroma_weight": 50.0}):
+        refined = refine(problem, PatchFeatures(), settings.changed(**given))
+        change = (refined.texture - problem.content)[unseen(problem).expand_as(problem.content)].view(3, -1)
+        moved.append((change - change.mean(0)).abs().mean().item())
+    assert moved[1] < 0.5 * moved[0]
+    assert "chroma" in refined.losses[0]
+
+
+def test_neighbours_lower_the_distance_to_their_targets(problem):
+    settings = QUICK.changed(
+        style="neighbours", scales=[0.5, 1.0], iterations=40, rendering_iterations=0, rendering_weight=0.0,
+        style_step=4e-3, layer_matching=0.0,
+    )  # fmt: skip
+    refined = refine(problem, PatchFeatures(), settings)
+    for scale in settings.scales:
+        style = [entry["style"] for entry in refined.losses if entry["scale"] == scale]
+        assert style[-1] < 0.9 * style[0]
+    assert not any("relaxed_emd" in entry for entry in refined.losses)
+    assert torch.equal(refined.texture, refine(problem, PatchFeatures(), settings).texture)
+    layered = refine(problem, PatchFeatures(), settings.changed(layer_matching=0.5)).texture
+    assert not torch.equal(layered, refined.texture)
 
 
 def test_style_loss_goes_down(problem):
@@ -271,7 +313,9 @@ def test_device_follows_the_tensors(problem, parameters):
 
     def targets(height, width):
         target = problem.targets(height, width)
-        return RenderTarget(lambda texture: target.render(texture.cpu()).cuda(), target.photo.cuda(), target.weights.cuda())
+        return RenderTarget(
+            lambda texture: target.render(texture.cpu()).cuda(), target.photo.cuda(), target.weights.cuda()
+        )
 
     on_gpu.targets = targets
     settings = QUICK.changed(parameters=parameters)

@@ -46,6 +46,41 @@ def test_bilinear_gradient():
     )
 
 
+def test_gradients_join_those_of_the_network_behind():
+    """A map that is read and goes on gets both gradients, the same as from separate reads, in either memory order."""
+    generator_ = generator(5)
+    rows, columns = (torch.randint(0, size, (40,), generator=generator_) / 2 for size in (11, 15))
+    for memory in (torch.contiguous_format, torch.channels_last):
+        feature = torch.rand(1, 4, 6, 8, generator=generator_, dtype=torch.float64).contiguous(memory_format=memory)
+        feature.requires_grad_()
+
+        def joined(feature):
+            on, samples = sampling.Positions(rows, columns).read(feature * 2)
+            return (samples**2).sum() + (torch.nn.functional.max_pool2d(on, 2) ** 3).sum()
+
+        def apart(feature):
+            return (sampling.bilinear([feature * 2], rows, columns) ** 2).sum() + (
+                torch.nn.functional.max_pool2d(feature * 2, 2) ** 3
+            ).sum()
+
+        gradients = [torch.autograd.grad(function(feature), feature)[0] for function in (joined, apart)]
+        torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_are_the_same_bytes_with_any_number_of_threads():
+    feature = torch.rand(1, 16, 64, 64, generator=generator(6), requires_grad=True)
+    rows, columns = (torch.randint(0, 127, (3000,), generator=generator(seed)) / 2 for seed in (7, 8))
+    weights = torch.randn(3000, 16, generator=generator(9))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (2, 3, 5):
+            torch.set_num_threads(threads)
+            found.append(torch.autograd.grad((sampling.bilinear([feature], rows, columns) * weights).sum(), feature)[0])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found[1:])
+
+
 def test_style_positions_are_seen_and_not_repeated():
     mask = torch.rand(30, 47, generator=generator()) > 0.6
     draws = sampling.draw_style_positions(mask, 60, 5, generator(1))

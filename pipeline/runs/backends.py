@@ -8,7 +8,8 @@ import cv2
 import torch
 
 from external.assets import VGG16_URL, Obtained, used_by
-from external.vgg16 import read_vgg16
+from external.setup import COMMAND as SETUP_COMMAND
+from external.vgg16 import is_hed, read_network
 from pipeline.runs.jobs import FEWEST_THREADS
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
@@ -23,7 +24,7 @@ MEGATEXEL = 2**20
 _SECONDS = {
     "none": {"fixed": 0.8, "step": 0.01, "step_texels": 0.1, "once": 5.3},
     "patches": {"fixed": 0.8, "step": 0.03, "step_texels": 0.15, "once": 5.3},
-    "vgg16": {"fixed": 5.0, "step": 2.0, "step_texels": 32.0, "once": 5.3},
+    "vgg16": {"fixed": 5.0, "step": 0.8, "step_texels": 7.0, "once": 5.3},
 }
 
 
@@ -44,6 +45,11 @@ class Choice:
 class Features(Choice):
     weights: Path  # of VGG16
     device: torch.device
+    precision: torch.dtype = torch.float32
+
+    @property
+    def assets(self) -> list[dict]:
+        return used_by("hed") if self.kind == "vgg16" and is_hed(self.weights) else super().assets
 
     @cached_property  # one network for all photos
     def extractor(self) -> VGG16Hypercolumns | PatchFeatures | None:
@@ -51,7 +57,7 @@ class Features(Choice):
         if self.kind != "vgg16":
             return PatchFeatures() if self.kind == "patches" else None
         try:
-            return VGG16Hypercolumns(read_vgg16(self.weights)).to(self.device)
+            return VGG16Hypercolumns(**read_network(self.weights), precision=self.precision).to(self.device)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -148,20 +154,40 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
     """
     kind, why = settings.features, f"features: {settings.features}"
     if kind == "auto":
-        if device.type == "cuda" and weights.is_file():
+        # HED's weights are no automatic choice: their benefit is not established.
+        usable = weights.is_file() and (not is_hed(weights) or settings.vgg16_weights != "auto")
+        if device.type == "cuda" and usable:
             kind, why = "vgg16", f"features: vgg16 (auto: weights at {weights}, with a GPU)"
         else:
-            missing = {"no GPU": device.type != "cuda", "no VGG16 weights": not weights.is_file()}
+            missing = {"no GPU": device.type != "cuda", "no VGG16 weights": not usable}
             kind, why = "none", f"features: none (auto: {', '.join(name for name in missing if missing[name])})"
     if settings.content_noise and kind != "vgg16":
         advice = "give refine.content_noise=false"
         raise ConfigError(f"refine.content_noise needs refine.features=vgg16, but {why}: {advice}")
     if kind == "vgg16" and not weights.is_file():
+        if is_hed(weights):
+            given = settings.vgg16_weights
+            raise ConfigError(f"refine.vgg16_weights is {given}, but {weights} is missing: {SETUP_COMMAND}")
         raise ConfigError(
             f"refine.features is vgg16, but {weights} is missing: python -m external.assets fetch vgg16, or download "
-            f"{VGG16_URL} to it, or give refine.vgg16_weights=FILE, or refine.features=patches"
+            f"{VGG16_URL} to it, or give refine.vgg16_weights=FILE, or refine.vgg16_weights=hed"
         )
-    return Features(kind, why, weights, device)
+    if kind != "vgg16":
+        return Features(kind, why, weights, device)
+    if is_hed(weights):
+        why += ", weights of HED's trunk, calibrated"
+    precision, chosen = choose_precision(settings.precision, device)
+    return Features(kind, why + chosen, weights, device, precision)
+
+
+def choose_precision(setting: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """Of the network and the products, and what to say of it. auto: bfloat16 on processors that compute with it, where
+    it was measured to be faster (docs/benchmarks.md); not on GPUs, where it was not measured."""
+    if setting == "auto":
+        able = torch.cpu.get_capabilities()
+        low = device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        return (torch.bfloat16, ", bf16 (auto: the processor has it)") if low else (torch.float32, "")
+    return (torch.bfloat16, ", bf16") if setting == "bf16" else (torch.float32, "")
 
 
 def schedule(config: Config, features: str, has_content: bool) -> RefineSettings:
