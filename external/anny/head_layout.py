@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from external.anny.head_model import HeadModel
-from renderer.interpolate import interpolate
-from renderer.rasterize import rasterize_uv
 
 LAYOUT = Path(__file__).resolve().parents[2] / "data" / "head_layout.npz"
 
@@ -64,6 +62,10 @@ def makehuman_lookup(model: HeadModel, layout: HeadLayout, side: int) -> np.ndar
 
     `renderer.lookup` or any bilinear sampling of our texture there gives the texture in MakeHuman's layout.
     """
+    # Here, because the set-up imports this package before the renderer is compiled.
+    from renderer.interpolate import interpolate
+    from renderer.rasterize import rasterize_uv
+
     fragments = rasterize_uv(model.uvs, model.uv_triangles, side, side)
     places = interpolate(layout.uvs, layout.uv_triangles, fragments)
     return np.where((fragments.face_ids >= 0)[..., None], places, np.nan)
