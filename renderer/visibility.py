@@ -71,7 +71,12 @@ def outward_sign(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> float:
 
     The outward side is the one that most visible texels, weighted by their cosines, turn to the camera.
     """
-    return _sign(_view_cosines(geometry), unoccluded(geometry, mesh, camera), geometry.mask)
+    return view_sign(geometry, unoccluded(geometry, mesh, camera))
+
+
+def view_sign(geometry: TexelGeometry, seen: np.ndarray) -> float:
+    """outward_sign, where the texels that the photo shows are known: seen [H, W] bool, such as visibility above 0."""
+    return _sign(_view_cosines(geometry), seen, geometry.mask)
 
 
 def unoccluded(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> np.ndarray:

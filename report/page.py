@@ -19,19 +19,22 @@ from urllib.parse import quote
 import numpy as np
 
 from pipeline.reconstruction.images import PhotoError, read_photo
+from pipeline.reconstruction.rig import RigError, load_rig
 from pipeline.runs.files import write_text
 from pipeline.texture.provenance import LEGEND
-from renderer.mesh import MeshError
+from renderer.mesh import Mesh, MeshError, load_mesh
 from report import pictures
 from report.collect import Experiment, PhotoResults, collect
+from report.face import packed_face
 
 EMBEDDED_PHOTOS = 24  # photos with all pictures and the mesh in the page
 PICTURED_PHOTOS = 300  # photos with a thumbnail
-PHOTO_BYTES = 900_000  # limit for one photo's data
-LAYOUT_BYTES = 1_200_000  # limit for all UV layouts and triangles, which photos share
+PHOTO_BYTES = 900_000  # limit for one photo's data without its face
+FACE_BYTES = 200_000  # limit for a face that moves, without what photos share
+LAYOUT_BYTES = 1_200_000  # limit for all UV layouts, triangles and morph targets, which photos share
 
 # Plain scripts in this order: browsers do not load modules in pages opened from disk.
-SCRIPTS = ("viewer.js", "elements.js", "overview.js", "charts.js", "photo.js", "page.js")
+SCRIPTS = ("viewer.js", "face.js", "elements.js", "overview.js", "charts.js", "photo.js", "page.js")
 
 _ROOM = Path(__file__).parent
 _STEPS = (1.0, 0.75, 0.5, 0.35, 0.25)  # scales tried for the pictures until a photo's data is small enough
@@ -109,15 +112,18 @@ def _json(value: object) -> str:
 
 
 def _data_blocks(experiment: Experiment, embedded: int) -> dict[str, Any]:
-    """{element id: data}: the run, the data of each photo, and the mesh layouts, which photos share."""
-    details, layouts = {}, {}
+    """{element id: data}: the run, the data of each photo, and what photos share: mesh layouts and morph targets."""
+    details, layouts, targets = {}, {}, {}
     for number, photo in enumerate(experiment.photos):
         if photo.metrics:
             detail = _texts(photo, experiment)
             if len(details) < embedded:
                 try:
-                    detail |= _mesh(photo, layouts)
+                    path = photo.exported(".obj")
+                    mesh = load_mesh(path) if path else None
+                    detail |= _mesh(mesh, layouts, targets) if mesh else {}
                     detail |= _pictures(photo, PHOTO_BYTES - len(_json(detail)))
+                    detail |= _face(photo, mesh, layouts, targets) if "mesh" in detail else {}
                 except (PhotoError, MeshError, OSError) as error:
                     warnings.warn(f"report: {photo.name} is shown without pictures: {error}", stacklevel=2)
             details[f"photo-{number}"] = detail
@@ -134,7 +140,7 @@ def _data_blocks(experiment: Experiment, embedded: int) -> dict[str, Any]:
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "photos": [_card(photo, number < PICTURED_PHOTOS) for number, photo in enumerate(experiment.photos)],
     }
-    return {"run": run, **details, **{f"layout-{number}": layout for number, layout in layouts.values()}}
+    return {"run": run, **details, **{f"layout-{number}": layout for number, layout in layouts.values()}, **targets}
 
 
 def _card(photo: PhotoResults, pictured: bool) -> dict:
@@ -209,18 +215,44 @@ def _pictures(photo: PhotoResults, most_bytes: int) -> dict:
     return {"images": shown}
 
 
-def _mesh(photo: PhotoResults, layouts: dict[str, tuple[int, dict]]) -> dict:
-    """The photo's mesh; adds its layout to `layouts`, {content: (number, layout)}, if it is new. Raises MeshError."""
-    path = photo.exported(".obj")
-    if path is None:
-        return {}
-    shape, layout = pictures.packed_mesh(path)
+def _mesh(mesh: Mesh, layouts: dict[str, tuple[int, dict]], targets: Mapping[str, dict]) -> dict:
+    """A photo's mesh; adds its layout to `layouts`, {content: (number, layout)}, if it is new.
+
+    targets: what the faces added to the page, see _face.
+    """
+    shape, layout = pictures.packed_mesh(mesh)
     content = layout["uvs"] + layout["faces"]
     known = content in layouts
     if len(shape["positions"]) + len(shape["normals"]) > PHOTO_BYTES / 2 or (
-        not known and sum(map(len, layouts)) + len(content) > LAYOUT_BYTES
+        not known and _size(layouts, targets) + len(content) > LAYOUT_BYTES
     ):
         return {"mesh_left_out": "the mesh is too large for this page; open the GLB file instead"}
     if not known:
         layouts[content] = (len(layouts), layout)
     return {"mesh": {**shape, "layout": layouts[content][0]}}
+
+
+def _face(photo: PhotoResults, mesh: Mesh, layouts: Mapping[str, Any], targets: dict[str, dict]) -> dict:
+    """What moves a photo's face, if it has a rig; adds what photos share of it to `targets`, {element id: data}.
+
+    mesh: in the head frame. A face that cannot be moved is omitted with a warning.
+    """
+    path = photo.file("reconstruction/rig.npz")
+    if path is None:
+        return {}
+    try:
+        face, shared = packed_face(mesh, load_rig(path, mesh=mesh, head_to_camera=np.eye(4)))
+    except RigError as error:
+        warnings.warn(f"report: {photo.name} is shown without expressions: {error}", stacklevel=3)
+        return {}
+    if len(_json(face)) > FACE_BYTES or _size(layouts, {**targets, **shared}) > LAYOUT_BYTES:
+        what = "its expressions are too large for the page"
+        warnings.warn(f"report: {photo.name} is shown without expressions: {what}", stacklevel=3)
+        return {}
+    targets.update(shared)
+    return {"face": face}
+
+
+def _size(layouts: Mapping[str, Any], targets: Mapping[str, dict]) -> int:
+    """Bytes of what photos share."""
+    return sum(map(len, layouts)) + sum(len(_json(target)) for target in targets.values())

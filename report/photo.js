@@ -161,6 +161,7 @@ function headPanel(photo, detail) {
           "Save picture",
         ),
       ),
+      detail.face ? faceControls(Object.keys(detail.face.expressions)) : null,
       make(
         "p",
         { class: "quiet" },
@@ -174,6 +175,43 @@ function headPanel(photo, detail) {
       picture(detail.images.turned, `The head of ${photo.name}, turned by 45 degrees to its right and to its left`),
       make("figcaption", { class: "quiet" }, ""),
     ),
+  );
+}
+
+// The buttons of a face that moves. One expression at a time; pressed again, it ends.
+function faceControls(expressions) {
+  const buttons = new Map(); // {button: (face) => whether it is pressed}
+  const button = (label, change, isPressed) => {
+    const onclick = () => {
+      const face = viewer?.face;
+      face?.set(change(face));
+      for (const [each, pressed] of face ? buttons : []) each.setAttribute("aria-pressed", String(pressed(face)));
+    };
+    const atFirst = String(label === "As photographed");
+    const made = make("button", { type: "button", "aria-pressed": atFirst, onclick }, label);
+    buttons.set(made, isPressed);
+    return made;
+  };
+  const rest = (label, photographed) =>
+    button(label, () => ({ photographed }), (face) => face.photographed === photographed);
+  const expression = (name) =>
+    button(
+      name,
+      (face) => ({ expression: face.expression === name ? "" : name }),
+      (face) => face.expression === name,
+    );
+  return make(
+    "div",
+    { class: "controls" },
+    make(
+      "div",
+      { class: "segments", role: "group", "aria-label": "Face" },
+      rest("As photographed", true),
+      rest("Neutral", false),
+    ),
+    expressions.length
+      ? make("div", { class: "controls", role: "group", "aria-label": "Expression" }, expressions.map(expression))
+      : null,
   );
 }
 
@@ -202,6 +240,7 @@ function startViewer(detail) {
   if (!made) return fallBack("No 3D view: this browser has no WebGL 2.");
   viewer = made;
   canvas.viewer = made;
+  if (detail.face) made.face = makeFace(made, mesh, unpackFace(detail.face, read));
   for (const name of ["refined", "initial"]) {
     if (!detail.images[name]) continue;
     const image = new Image();

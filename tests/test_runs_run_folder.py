@@ -399,7 +399,7 @@ def test_plain_names_stay(name):
 def test_exports_under_former_names_go_when_results_are_made_anew(tmp_path):
     with RunFolder(tmp_path) as run:
         (tmp_path / "a b").mkdir()
-        for name in ("a_b.glb", "a_b.obj", "a_b.mtl", "a_b_texture.png", "a b.blend"):
+        for name in ("a_b.glb", "a_b.obj", "a_b.mtl", "a_b_texture.png", "a~20b_neutral.obj", "a b.blend"):
             (tmp_path / "a b" / name).write_text("former")
         with run.replaced_results("a b") as partial:
             for name in results_of("a b"):

@@ -181,7 +181,7 @@ def test_types_of_what_is_loaded():
         ("detect.try_turned=1", "detect.try_turned: got 1, allowed is true or false"),
         ("unwrap.zero_cosine=.9", "unwrap.zero_cosine: got 0.9, allowed is less than full_cosine (0.45)"),
         ("reconstruct.model_colours=true", "reconstruct.model_colours: got true with system: face_mesh"),
-        ("reconstruct.system=bfm", "allowed is face_mesh or deep3dfacerecon"),
+        ("reconstruct.system=bfm", "allowed is auto or head or face_mesh or deep3dfacerecon"),
         ("refine.content_noise=1", "refine.content_noise: got 1, allowed is true or false"),
         ("renderer=opengl", "allowed is auto or cpu or nvdiffrast"),
         ("texture_size", "not of the form key=value"),
@@ -252,7 +252,7 @@ def test_fingerprint_follows_what_changes_results():
     assert base == fingerprint(load_config(None, ["threads=2", "device=cpu", "assets=/elsewhere"]))
     changes = ["renderer=cpu", "seed=1", "detect.face=all", "refine.iterations=41", "refine.scales=[0.5]", "content=x"]
     assert len({base, *(fingerprint(load_config(None, [change])) for change in changes)}) == 1 + len(changes)
-    assert fingerprint(load_config(None, ["unwrap.erosion=2"])) == base
+    assert fingerprint(load_config(None, ["unwrap.erosion=0.4"])) == base
 
 
 @pytest.mark.parametrize(

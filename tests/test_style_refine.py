@@ -49,6 +49,20 @@ class Problem:
         return RenderTarget(render, photo, torch.ones(pixels))
 
 
+    def listed_targets(self, height, width):
+        """The same, with a rendering of listed texels."""
+        target = self.targets(height, width)
+
+        def rendering_of(ids):
+            def render(listed):
+                blank = torch.zeros(1, 3, height * width)
+                return target.render(blank.index_copy(2, ids, listed[:, :, 0]).reshape(1, 3, height, width))
+
+            return render
+
+        return dataclasses.replace(target, rendering_of=rendering_of)
+
+
 @pytest.fixture
 def problem():
     generator = torch.Generator().manual_seed(0)
@@ -321,3 +335,15 @@ def test_device_follows_the_tensors(problem, parameters):
     settings = QUICK.changed(parameters=parameters)
     refined, expected = (refine(case, PatchFeatures(), settings).texture.cpu() for case in (on_gpu, problem))
     torch.testing.assert_close(refined, expected, rtol=0, atol=0.02)
+
+
+def test_steps_on_listed_texels_change_nothing(problem):
+    """The rendering steps may leave out texels that no pixel touches."""
+    settings = RefineSettings(features="none", iterations=0, rendering_iterations=12)
+    given = problem.content, problem.style, problem.seen, problem.mask
+    whole, listed = (
+        refine_texture(*given, targets, None, settings, torch.Generator().manual_seed(0))
+        for targets in (problem.targets, problem.listed_targets)
+    )
+    assert not torch.equal(whole.texture, problem.content)
+    torch.testing.assert_close(listed.texture, whole.texture, rtol=0, atol=1e-6)

@@ -211,3 +211,37 @@ def test_the_whole_way_from_photo_and_mesh():
             assert error < 0.8 * truth.error(unknown.initial.texture, hidden)
         # Texels beside the islands go on in the islands' colours.
         assert prepared.initial.texture[~prepared.sampled.mask].min() > 0.02
+
+
+def test_lengths_follow_the_density_of_the_texture():
+    truth = truth_of(30, 0.2)
+    given = (truth.sampled, truth.seen, truth.mask, truth.normals, SETTINGS)
+    usual, same, finer = (complete(*given, density).texture for density in (None, 2.5 / 2, 2.5))
+    np.testing.assert_array_equal(usual, same)
+    assert np.abs(usual - finer)[truth.hidden].mean() > 1e-3
+
+
+def test_continued_detail_fades_with_the_distance():
+    """Far from seen skin a fill is smooth, so that no repetition shows in wide areas."""
+    rng = np.random.default_rng(1)
+    texture = (0.5 + 0.05 * rng.standard_normal((SIZE, SIZE, 1)) * np.ones(3)).astype(np.float32)
+    seen, mask = np.zeros((SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), bool)
+    seen[:, :100] = 1
+    roughness = {}
+    for reach in (None, 10.0):
+        found = complete(texture * seen[..., None], seen, mask, np.zeros((SIZE, SIZE, 3)), SETTINGS, 1.0, reach).texture
+        roughness[reach] = [found[40:-40, columns].std() for columns in (slice(103, 106), slice(124, 132))]
+    assert roughness[10.0][0] > 0.4 * roughness[None][0]
+    assert roughness[10.0][1] < 0.1 * roughness[None][1]
+
+
+def test_smooth_fills_come_from_good_sources():
+    texture = np.tile(np.float32([0.6, 0.5, 0.4]), (SIZE, SIZE, 1))
+    texture[:, 90:100] = 0.1
+    seen, mask = np.zeros((SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), bool)
+    seen[:, :100] = 1
+    sources = np.ones((SIZE, SIZE), np.float32)
+    sources[:, 80:] = 1e-5
+    plain, better = (complete(texture, seen, mask, None, SETTINGS, 1.0, 10.0, weights).texture for weights in (None, sources))
+    assert np.abs(better[:, 110:] - (0.6, 0.5, 0.4)).max() < 0.03 < np.abs(plain[:, 110:] - (0.6, 0.5, 0.4)).max()
+    np.testing.assert_allclose(better[:, :100], texture[:, :100], atol=1e-6)

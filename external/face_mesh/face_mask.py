@@ -7,6 +7,8 @@ predicts the colour of the whole face. Regions that differ strongly and are conn
 face. Eyes, brows, lips and shadows inside the face are not connected to the outline.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from scipy.spatial import ConvexHull
@@ -31,10 +33,13 @@ USUAL, MOST_LINED = 0.6, 1.3  # usual 90th percentile of the skin's difference f
 BORDER, FADING = 0.03, 0.09  # of the pupil distance: margin around foreign regions and width of the mask's soft edge
 
 
-def face_mask(crop: np.ndarray, reconstruction: FaceGeometry, pupil_distance: float) -> np.ndarray:
+def face_mask(
+    crop: np.ndarray, reconstruction: FaceGeometry, pupil_distance: float, point_uvs: np.ndarray | None = None
+) -> np.ndarray:
     """Mask of the face in the crop, uint8 [H, W].
 
     crop: uint8 [H, W, 3], RGB, the camera's image. pupil_distance: in the unit of the reconstruction's mesh.
+    point_uvs: where Face Mesh's points lie in the mesh's UV layout, [468, 2]; None: the mesh is the template.
     The mask is 255 where the crop shows the face, 0 where something else is in front of the face, with values in
     between at borders. Pixels outside the mesh are not examined and are 255.
     """
@@ -49,23 +54,24 @@ def face_mask(crop: np.ndarray, reconstruction: FaceGeometry, pupil_distance: fl
     rays = normalised(interpolate(mesh.vertices, mesh.faces, fragments))
     facing = np.abs((normals * rays).sum(-1))
     normals = normals @ reconstruction.head_to_camera[:3, :3]
-    uvs = interpolate(mesh.uvs, mesh.faces, fragments)
+    uvs = interpolate(mesh.uvs, mesh.uv_faces, fragments)
+    layout = _Layout.of(load_template(0).uvs if point_uvs is None else point_uvs)
     colours = np.log(cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), BLUR) + 0.05)
 
-    skin = inside & _reliable_skin(uvs)
+    skin = inside & layout.reliable_skin(uvs)
     if np.count_nonzero(skin) < 100:
         return np.full(crop.shape[:2], 255, np.uint8)
     light = fit_light(spherical_harmonics(normals[skin]), colours[skin], RIDGE)
     difference = np.where(inside[..., None], colours - spherical_harmonics(normals) @ light, 0)
     brightness = difference.mean(-1)
     hue = np.linalg.norm(difference - brightness[..., None], axis=-1)
-    darker = np.where(uvs[..., 1] > 0.5, DARKER, DARKER_BELOW)
+    darker = np.where(uvs[..., 1] > layout.centre[1], DARKER, DARKER_BELOW)
     score = np.hypot(np.where(brightness < 0, -brightness / darker, brightness / BRIGHTER), hue / HUE)
     # Near the silhouette the mesh may extend beyond the face, so a smaller difference counts as background.
     score = score / np.clip(facing / SAFE_COSINE, RIM, 1)
     # Deeply lined or freckled skin varies more, which raises the thresholds.
     score = score / np.clip(np.percentile(score[skin], 90) / USUAL, 1.0, MOST_LINED)
-    own = _own_features(uvs) & (facing > OWN_COSINE)
+    own = layout.own_features(uvs) & (facing > OWN_COSINE)
     foreign = apply_hysteresis_threshold(np.where(inside & ~own, score, 0), POSSIBLE, CERTAIN)
 
     _, labels = cv2.connectedComponents(foreign.astype(np.uint8), connectivity=8)
@@ -87,19 +93,31 @@ MOUTH, NOSTRILS, NOSE = (61, 291, 0, 17), (98, 327, 2), (98, 327, 6)
 MARGIN = 0.02
 
 
-def _within(uvs: np.ndarray, points: tuple[int, ...]) -> np.ndarray:  # [H, W, 2] -> [H, W] bool
-    """Whether uvs lie in the convex hull of points of the template, or within MARGIN of it."""
-    hull = ConvexHull(load_template(0).uvs[list(points)])
-    return (uvs @ hull.equations[:, :2].T + hull.equations[:, 2] < MARGIN).all(-1)
+@dataclass(frozen=True)
+class _Layout:
+    """Parts of the face in a UV layout, by the Face Mesh points around them. Methods take [H, W, 2], give bool [H, W]."""
 
+    point_uvs: np.ndarray  # [468, 2]
+    centre: np.ndarray  # [2], of the face
+    extent: np.ndarray  # [2], relative to the template's
 
-def _own_features(uvs: np.ndarray) -> np.ndarray:  # [H, W, 2] -> [H, W] bool
-    """Eyes with brows, nose and mouth, which differ from skin but belong to the face."""
-    return np.any([_within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSE)], axis=0)
+    @classmethod
+    def of(cls, point_uvs: np.ndarray) -> "_Layout":
+        template = load_template(0).uvs
+        extent = np.ptp(point_uvs, axis=0) / np.ptp(template, axis=0)
+        return cls(point_uvs, (0.5 - template.min(0)) * extent + point_uvs.min(0), extent)
 
+    def own_features(self, uvs: np.ndarray) -> np.ndarray:
+        """Eyes with brows, nose and mouth, which differ from skin but belong to the face."""
+        return np.any([self._within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSE)], axis=0)
 
-def _reliable_skin(uvs: np.ndarray) -> np.ndarray:  # [H, W, 2] -> [H, W] bool
-    """The front of the face without its features, where hair, hats and collars are rare."""
-    centre = ((uvs[..., 0] - 0.5) / 0.31) ** 2 + ((uvs[..., 1] - 0.5) / 0.37) ** 2 < 1
-    features = [_within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSTRILS)]
-    return centre & ~np.any(features, axis=0)
+    def reliable_skin(self, uvs: np.ndarray) -> np.ndarray:
+        """The front of the face without its features, where hair, hats and collars are rare."""
+        across, up = np.moveaxis((uvs - self.centre) / self.extent, -1, 0)
+        features = [self._within(uvs, points) for points in (RIGHT_EYE_AND_BROW, LEFT_EYE_AND_BROW, MOUTH, NOSTRILS)]
+        return ((across / 0.31) ** 2 + (up / 0.37) ** 2 < 1) & ~np.any(features, axis=0)
+
+    def _within(self, uvs: np.ndarray, points: tuple[int, ...]) -> np.ndarray:
+        """Whether uvs lie in the convex hull of points, or within MARGIN of it."""
+        hull = ConvexHull(self.point_uvs[list(points)])
+        return (uvs @ hull.equations[:, :2].T + hull.equations[:, 2] < MARGIN * self.extent.min()).all(-1)

@@ -10,6 +10,7 @@ import numpy as np
 from external.quiet import quiet_native_output
 
 POINTS = 468
+IRIS_POINTS = 10  # follow the others: centre, right, top, left, bottom as seen in the image; the person's right eye first
 CROP_SIZES = (640, 384, 1024)  # px; sides of the square crop, tried in order until the network finds the face
 CROP_MARGINS = (0.5, 1.0, 0.25)  # of the box's longer side, on each side
 
@@ -31,7 +32,8 @@ def find_landmarks(
     photo: np.ndarray,  # uint8 [H, W, 3], RGB
     box: tuple[float, float, float, float],  # left, top, width, height, px
     points: np.ndarray,  # [5, 2], px
-) -> np.ndarray | None:  # [468, 3] float64
+    irises: bool = False,
+) -> np.ndarray | None:  # [468, 3] float64; with irises [478, 3]
     """Face Mesh points of one face; None where the network finds no face that matches.
 
     points: the two eyes, nose and mouth corners as seen in the image. The result must agree with them to within half of
@@ -39,6 +41,7 @@ def find_landmarks(
     Returns x, y in px of the photo (pixel centres at +0.5) and relative depth in the same unit: smaller is nearer, 0 is
     near the head's centre.
     """
+    count = POINTS + IRIS_POINTS * irises
     left, top, width, height = box
     centre = np.array([left + width / 2, top + height / 2])
     spacing = np.linalg.norm(points[0] - points[1])
@@ -55,7 +58,7 @@ def find_landmarks(
                 found = _network().process(crop).multi_face_landmarks or ()
             candidates = []
             for face in found:
-                normalised = np.array([(p.x, p.y, p.z) for p in face.landmark[:POINTS]])
+                normalised = np.array([(p.x, p.y, p.z) for p in face.landmark[:count]])
                 result = normalised * side
                 result[:, :2] += centre - side / 2
                 error = np.linalg.norm(_key_points(result)[:, :2] - points, axis=1).max() / reach

@@ -25,9 +25,8 @@ def reconstruct(
     Raises FaceGeometryError where the face is outside the photo or the points are not those of a face.
     """
     template = load_template(subdivisions)
-    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-    centre, reach = (low + high) / 2, (0.5 + crop_margin) * (high - low).max()
-    crop = left, top, width, height = crop_within(*centre - reach, *centre + reach, photo_width, photo_height)
+    centre = (landmarks[:, :2].min(0) + landmarks[:, :2].max(0)) / 2
+    crop = left, top, width, height = crop_around(landmarks, photo_width, photo_height, crop_margin)
     points = template.positions @ landmarks
     eyes = landmarks[list(RIGHT_EYE)].mean(0) - landmarks[list(LEFT_EYE)].mean(0)
     pixels_per_metre = np.linalg.norm(eyes) / PUPIL_DISTANCE
@@ -40,6 +39,15 @@ def reconstruct(
     camera = Camera(width, height, focal, focal, centre[0] - left, centre[1] - top)
     pose = rigid_pose(template.shape, vertices[: len(template.shape)])
     return FaceGeometry(mesh, camera, crop, pose)
+
+
+def crop_around(
+    landmarks: np.ndarray, photo_width: int, photo_height: int, crop_margin: float
+) -> tuple[int, int, int, int]:
+    """The crop (left, top, width, height) around landmarks [N, 2 or 3], px. Raises FaceGeometryError: outside."""
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    centre, reach = (low + high) / 2, (0.5 + crop_margin) * (high - low).max()
+    return crop_within(*centre - reach, *centre + reach, photo_width, photo_height)
 
 
 def rigid_pose(shape: np.ndarray, points: np.ndarray) -> np.ndarray:  # [N, 3], [N, 3] -> [4, 4]

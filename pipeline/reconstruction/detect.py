@@ -26,6 +26,7 @@ class FoundFaces:
     pixels: np.ndarray  # the photo upright, uint8 [H, W, 3]
     quarter_turns: int  # counter-clockwise, that brought it upright
     faces: list[FaceAndParts]  # the wanted ones
+    focal: float | None = None  # px, where the photo says it: of the whole photo, whose centre is the principal point
 
 
 def find_faces(

@@ -50,6 +50,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_EXIF_IFD, _FOCAL_LENGTH_35MM, _PIXEL_DIMENSIONS = 0x8769, 0xA405, (0xA002, 0xA003)
+_FRAME_DIAGONAL = math.hypot(36, 24)  # mm; CIPA DC-008 relates 35 mm equivalents to the diagonal
+FOCAL_LENGTHS = (12.0, 400.0)  # mm
+
 _MID_GREY = 128
 
 
@@ -77,6 +81,27 @@ def read_photo(path: str | Path, limits: LimitSettings = LIMITS) -> np.ndarray:
         warnings.simplefilter("ignore")
         image = _upright(_decoded(path, data, limits.photo_megapixels))
         return np.array(_to_srgb(_eight_bit(image, path), path))
+
+
+def read_focal_length(path: str | Path, width: int, height: int) -> float | None:
+    """Focal length, px, of a photo whose upright pixels are width x height, from the 35 mm equivalent in its EXIF.
+
+    None where there is none, where it is no lens for people (FOCAL_LENGTHS), or where the photo was cut since: the EXIF
+    size has other proportions. The file is one that `read_photo` takes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                exif = image.getexif().get_ifd(_EXIF_IFD)
+            millimetres, sides = float(exif[_FOCAL_LENGTH_35MM]), sorted(float(exif[tag]) for tag in _PIXEL_DIMENSIONS)
+        except (*_DECODER_ERRORS, Image.DecompressionBombError):
+            return None
+    low, high = FOCAL_LENGTHS
+    whole = abs(sides[0] * max(width, height) - sides[1] * min(width, height)) <= sides[1] + max(width, height)
+    if not (low <= millimetres <= high and whole and sides[0] > 0):
+        return None
+    return millimetres / _FRAME_DIAGONAL * math.hypot(width, height)
 
 
 def require_size(path: Path, megabytes: float, advice: str) -> None:

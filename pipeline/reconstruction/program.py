@@ -8,17 +8,16 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from external.assets import require, used_by
-from external.geometry import FaceGeometry
 from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
-from pipeline.reconstruction.images import as_bytes, read_photo
+from pipeline.reconstruction.images import as_bytes, read_focal_length, read_photo
 from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
-from pipeline.reconstruction.systems import SYSTEMS, cut
+from pipeline.reconstruction.systems import SYSTEMS, Made, cut
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome, Plan
 from pipeline.runs.run_folder import RunFolder
@@ -28,7 +27,7 @@ from pipeline.settings.loading import fingerprint
 from pipeline.settings.schema import Config
 
 VERSION = "1"  # of what this stage writes; raised when the same photo gives another reconstruction
-SECONDS_EACH = {"face_mesh": 1.0, "deep3dfacerecon": 1.0}  # for a photo, on 2 x86-64 cores
+SECONDS_EACH = {"auto": 2.0, "head": 2.0, "face_mesh": 1.0, "deep3dfacerecon": 1.0}  # for a photo, on 2 x86-64 cores
 BATCH_PIXELS = 64e6  # decoded photos that wait for a batch hold fewer pixels than these and one photo more
 
 
@@ -109,6 +108,7 @@ class Reconstructor:
                 pixels = read_photo(task.photo.path, self._config.limits)
                 self._loaded = self._loaded or self._system(self._config)
                 faces = find_faces(task.photo.path, pixels, self._config.detect, self._loaded.parse)
+                faces = replace(faces, focal=read_focal_length(task.photo.path, *pixels.shape[1::-1]))
             except Exception as error:  # noqa: BLE001  whatever it is, the other photos go on
                 yield failure(task.photo.name, error, time.perf_counter() - started)
                 continue
@@ -140,21 +140,24 @@ class Reconstructor:
                 yield failure(name, error, time.perf_counter() - started)
                 continue
             seconds, faces = time.perf_counter() - started, "" if len(names) == 1 else f" of {len(names)} faces"
-            yield Outcome(name, "done", f"reconstruction{faces} in {seconds:.1f} s", seconds=seconds, faces=tuple(names))
+            notes = "".join(f"; {note}" for note in dict.fromkeys(one.note for one in made if one.note))
+            line = f"reconstruction{faces} in {seconds:.1f} s{notes}"
+            yield Outcome(name, "done", line, seconds=seconds, faces=tuple(names))
 
-    def _write(self, found: Found, made: list[FaceGeometry]) -> list[str]:
+    def _write(self, found: Found, made: list[Made]) -> list[str]:
         """Write the reconstruction folders of a photo's faces. Returns their names."""
         photo, names = found.task.photo, face_names(found.task.photo.name, len(made))
         with open(photo.path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         of_photo = {"name": photo.path.name, "sha256": digest, "quarter_turns": found.faces.quarter_turns}
-        for name, (face, _), result in zip(names, found.faces.faces, made, strict=True):
+        for name, (face, _), one in zip(names, found.faces.faces, made, strict=True):
+            result = one.geometry
             source = {
-                "system": self._system.name,
-                "assets": used_by(*self._system.parts),
+                "system": one.system.name,
+                "assets": used_by(*one.system.parts),
                 "head_to_camera": result.head_to_camera.tolist(),
                 "points": (face.points - result.crop[:2]).tolist(),
-                **({"uv_symmetry": "u=0.5"} if self._system.symmetric else {}),
+                **({"uv_symmetry": "u=0.5"} if one.system.symmetric else {}),
                 "photo": {**of_photo, "crop": list(result.crop)},
                 "faces": names,
                 "fingerprint": found.task.fingerprint,
@@ -162,5 +165,5 @@ class Reconstructor:
             content = None if result.content is None else as_bytes(result.content)
             with self._run.replaced_reconstruction(name) as folder:
                 crop = cut(found.faces.pixels, result.crop)
-                save_reconstruction(folder, result.mesh, result.camera, crop, result.mask, source, content)
+                save_reconstruction(folder, result.mesh, result.camera, crop, result.mask, source, content, one.rig)
         return names

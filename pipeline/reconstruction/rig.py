@@ -1,6 +1,6 @@
 """rig.npz of a reconstruction folder: the head at rest, what its expressions move, and its parts and eyes.
 
-docs/contract.md defines the file. Later reconstruction systems write it and exporters read it; nothing here needs it.
+docs/contract.md defines the file. The head system writes it; the texture's parts, the GLB and the report come from it.
 """
 
 import io

@@ -1,22 +1,43 @@
 """The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
 
 Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at
-once, and `make`: of photos, for each a list of FaceGeometry, one per face. It raises where one photo fails.
+once, and `make`: of photos, for each a list of Made, one per face. It raises where one photo fails.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
+from external.anny import HeadLayout, HeadModel, load_head_layout, load_head_model
+from external.anny.fit import FitError
+from external.anny.points import HeadPoints, load_head_points
+from external.anny.reconstruction import HeadFit, HeadFitter
 from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder
+from external.face_mesh.landmarks import POINTS
 from external.geometry import PUPIL_DISTANCE, FaceGeometry
 from external.mtcnn import Face
+from external.setup import COMMAND as SETUP_COMMAND
+from external.setup import FOLDER as SETUP_FOLDER
+from external.wheel_pins import HEAD
 from pipeline.reconstruction.detect import FoundFaces
+from pipeline.reconstruction.rig import Rig
 from pipeline.settings.errors import ConfigError
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, ReconstructSettings
+from renderer.camera import Camera
 from renderer.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a system made of a face."""
+
+    geometry: FaceGeometry
+    system: type  # of SYSTEMS: the one that made it
+    rig: Rig | None = None
+    note: str = ""  # why it was made by another system than usual
 
 
 class FaceMesh:
@@ -36,17 +57,128 @@ class FaceMesh:
 
         return find_landmarks(pixels, face.box, face.points)
 
-    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry]]:
+    def make(self, found: Sequence[FoundFaces]) -> list[list[Made]]:
         """Raises FaceGeometryError."""
-        return [[self._geometry(photo.pixels, landmarks) for _, landmarks in photo.faces] for photo in found]
+        return [
+            [Made(face_mesh_geometry(photo.pixels, landmarks, self._settings), FaceMesh) for _, landmarks in photo.faces]
+            for photo in found
+        ]
 
-    def _geometry(self, pixels: np.ndarray, landmarks: np.ndarray) -> FaceGeometry:
+
+def face_mesh_geometry(pixels: np.ndarray, landmarks: np.ndarray, settings: ReconstructSettings) -> FaceGeometry:
+    """Mesh, camera, crop and mask of a face in the upright photo, uint8 [H, W, 3]. Raises FaceGeometryError."""
+    from external.face_mesh.face_mask import face_mask
+    from external.face_mesh.reconstruction import reconstruct
+
+    height, width = pixels.shape[:2]
+    result = reconstruct(landmarks[:POINTS], width, height, settings.crop_margin, settings.subdivisions)
+    return replace(result, mask=face_mask(cut(pixels, result.crop), result, PUPIL_DISTANCE))
+
+
+class Head:
+    """The head model, fitted to Face Mesh's points; its data is made by the set-up."""
+
+    name = "MTCNN + MediaPipe Face Mesh + head model"
+    parts = ("mtcnn", "face_mesh", "head")
+    symmetric = True
+    batch = 1
+
+    def __init__(self, config: Config):
+        """Raises ConfigError for data that is not what the set-up makes."""
+        self._settings = config.reconstruct
+        path = SETUP_FOLDER / HEAD.makes.path
+        try:
+            self._model = load_head_model(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(f"{path} is not the head model that the set-up makes ({error}): {SETUP_COMMAND}") from error
+        self._layout = load_head_layout()
+
+    @cached_property
+    def _fitter(self) -> HeadFitter:
+        return HeadFitter(self._model)
+
+    @cached_property
+    def _topology(self) -> "HeadTopology":
+        return HeadTopology.of(self._model, self._layout)
+
+    def parse(self, pixels: np.ndarray, face: Face) -> np.ndarray | None:
+        """Landmarks [478, 3], with the irises, of a face in the upright photo; None where there are none."""
+        from external.face_mesh.landmarks import find_landmarks
+
+        return find_landmarks(pixels, face.box, face.points, irises=True)
+
+    def make(self, found: Sequence[FoundFaces]) -> list[list[Made]]:
+        """Raises FaceGeometryError."""
+        return [[self._made(photo, landmarks) for _, landmarks in photo.faces] for photo in found]
+
+    def _made(self, photo: FoundFaces, landmarks: np.ndarray) -> Made:
         from external.face_mesh.face_mask import face_mask
-        from external.face_mesh.reconstruction import reconstruct
+        from external.face_mesh.reconstruction import crop_around
 
-        height, width = pixels.shape[:2]
-        result = reconstruct(landmarks, width, height, self._settings.crop_margin, self._settings.subdivisions)
-        return replace(result, mask=face_mask(cut(pixels, result.crop), result, PUPIL_DISTANCE))
+        height, width = photo.pixels.shape[:2]
+        try:
+            fit = self._fitter.fit(landmarks, (width, height), photo.focal)
+        except FitError as error:
+            if self._settings.system == "head":
+                raise
+            note = f"a face instead of a head: {error}"
+            return Made(face_mesh_geometry(photo.pixels, landmarks, self._settings), FaceMesh, note=note)
+        crop = left, top, *size = crop_around(landmarks, width, height, self._settings.crop_margin)
+        whole = fit.camera
+        camera = Camera(*size, whole.fx, whole.fy, whole.cx - left, whole.cy - top)
+        topology = self._topology
+        mesh = Mesh(fit.vertices[topology.vertices], topology.faces, self._layout.uvs, self._layout.uv_triangles)
+        result = FaceGeometry(mesh, camera, crop, fit.head_to_camera)
+        point_uvs = topology.point_uvs(load_head_points())
+        mask = face_mask(cut(photo.pixels, crop), result, PUPIL_DISTANCE, point_uvs)
+        return Made(replace(result, mask=mask), Head, topology.rig(fit, self._model))
+
+
+@dataclass(frozen=True)
+class HeadTopology:
+    """The head model's triangles with vertices of their own for each part, as a rig needs them."""
+
+    vertices: np.ndarray  # [V] the model's vertex
+    faces: np.ndarray  # [T, 3]
+    vertex_parts: np.ndarray  # [V]
+    vertex_uvs: np.ndarray  # [the model's vertices, 2], of the skin
+
+    @classmethod
+    def of(cls, model: HeadModel, layout: HeadLayout) -> "HeadTopology":
+        keys = model.parts[:, None].astype(np.int64) * len(model.vertices) + model.triangles
+        unique, faces = np.unique(keys, return_inverse=True)
+        skin = model.part("skin")
+        uvs = np.full((len(model.vertices), 2), np.nan)
+        uvs[model.triangles[skin]] = layout.uvs[layout.uv_triangles[skin]]
+        parts, vertices = np.divmod(unique, len(model.vertices))
+        return cls(vertices, faces.reshape(model.triangles.shape).astype(np.int32), parts, uvs)
+
+    def point_uvs(self, points: HeadPoints) -> np.ndarray:
+        """Where Face Mesh's points [468] lie in the UV layout, [468, 2]; the inside of the mouth and sockets counts as
+        the skin beside it."""
+        uvs = self.vertex_uvs[points.vertices]
+        weights = np.where(np.isnan(uvs[..., :1]), 0, points.barycentrics[..., None])
+        return (np.nan_to_num(uvs) * weights).sum(axis=1) / weights.sum(axis=1)
+
+    def rig(self, fit: HeadFit, model: HeadModel) -> Rig:
+        balls = [model.vertices_of(f"eye_{side}") for side in ("left", "right")]
+        radii = [
+            np.linalg.norm(fit.neutral[ball] - centre, axis=1).mean()
+            for ball, centre in zip(balls, fit.eye_centres, strict=True)
+        ]
+        return Rig(
+            neutral=fit.neutral[self.vertices],
+            target_names=np.array(model.expression_names),
+            target_offsets=model.expressions[:, self.vertices],
+            weights=np.array([fit.expression.get(name, 0.0) for name in model.expression_names]),
+            part_names=np.array(model.part_names),
+            vertex_parts=self.vertex_parts,
+            eye_names=np.array(["left", "right"]),
+            eye_parts=np.array([model.part_names.index(f"eye_{side}") for side in ("left", "right")]),
+            eye_centres=fit.eye_centres,
+            eye_radii=np.array(radii),
+            eye_directions=fit.eye_directions,
+        )
 
 
 class Deep3DFaceRecon:
@@ -71,7 +203,7 @@ class Deep3DFaceRecon:
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError(str(error)) from error
 
-    def make(self, found: Sequence[FoundFaces]) -> list[list[FaceGeometry]]:
+    def make(self, found: Sequence[FoundFaces]) -> list[list[Made]]:
         """Raises FaceGeometryError where the points of any of the photos are no face's."""
         import torch
         from PIL import Image
@@ -87,6 +219,7 @@ class Deep3DFaceRecon:
         made = (reconstruct(row, alignment, self._model) for row, alignment in results)
         if self._colours:
             made = (replace(one, content=model_texture(one.mesh, one.colour, self._colours)) for one in made)
+        made = (Made(one, Deep3DFaceRecon) for one in made)
         return [list(islice(made, len(photo.faces))) for photo in found]
 
 
@@ -110,4 +243,4 @@ def cut(pixels: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 
 
-SYSTEMS = {"face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}
+SYSTEMS = {"auto": Head, "head": Head, "face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}

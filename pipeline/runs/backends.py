@@ -9,7 +9,7 @@ import torch
 
 from external.assets import VGG16_URL, Obtained, used_by
 from external.setup import COMMAND as SETUP_COMMAND
-from external.vgg16 import is_hed, read_network
+from external.vgg16 import HED_ENDING, read_network
 from pipeline.runs.jobs import FEWEST_THREADS
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config
@@ -49,7 +49,7 @@ class Features(Choice):
 
     @property
     def assets(self) -> list[dict]:
-        return used_by("hed") if self.kind == "vgg16" and is_hed(self.weights) else super().assets
+        return used_by("hed") if self.kind == "vgg16" and self.weights.suffix == HED_ENDING else super().assets
 
     @cached_property  # one network for all photos
     def extractor(self) -> VGG16Hypercolumns | PatchFeatures | None:
@@ -153,9 +153,10 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
     Raises ConfigError where an explicit choice is not available.
     """
     kind, why = settings.features, f"features: {settings.features}"
+    of_hed = weights.suffix == HED_ENDING
     if kind == "auto":
         # HED's weights are no automatic choice: their benefit is not established.
-        usable = weights.is_file() and (not is_hed(weights) or settings.vgg16_weights != "auto")
+        usable = weights.is_file() and (not of_hed or settings.vgg16_weights != "auto")
         if device.type == "cuda" and usable:
             kind, why = "vgg16", f"features: vgg16 (auto: weights at {weights}, with a GPU)"
         else:
@@ -165,7 +166,7 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
         advice = "give refine.content_noise=false"
         raise ConfigError(f"refine.content_noise needs refine.features=vgg16, but {why}: {advice}")
     if kind == "vgg16" and not weights.is_file():
-        if is_hed(weights):
+        if of_hed:
             given = settings.vgg16_weights
             raise ConfigError(f"refine.vgg16_weights is {given}, but {weights} is missing: {SETUP_COMMAND}")
         raise ConfigError(
@@ -174,7 +175,7 @@ def choose_features(settings: RefineSettings, device: torch.device, weights: Pat
         )
     if kind != "vgg16":
         return Features(kind, why, weights, device)
-    if is_hed(weights):
+    if of_hed:
         why += ", weights of HED's trunk, calibrated"
     precision, chosen = choose_precision(settings.precision, device)
     return Features(kind, why + chosen, weights, device, precision)

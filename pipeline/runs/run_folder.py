@@ -71,6 +71,11 @@ def results_of(photo_name: str) -> set[str]:
     return {*RESULTS, *_exports(export_name(photo_name))}
 
 
+def neutral_name(photo_name: str) -> str:
+    """The file of the head at rest, which is written besides where the reconstruction has a rig."""
+    return f"{export_name(photo_name)}_neutral.obj"
+
+
 def _exports(name: str) -> list[str]:
     return [f"{name}{ending}" for ending in (".obj", ".mtl", ".glb", "_texture.png")]
 
@@ -122,7 +127,7 @@ class RunFolder:
         folder = self.results(name)
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         # OUTs that were made before `export_name` told "a b" from "a_b" have exports of another name.
-        ours = {*results_of(name), *_exports(re.sub(r"[^\w.-]+", "_", name)), LOG_FOLDER}
+        ours = {*results_of(name), *_exports(re.sub(r"[^\w.-]+", "_", name)), LOG_FOLDER, neutral_name(name)}
         return replaced_folder(folder, keep=[entry for entry in found if entry not in ours])
 
     def replaced_reconstruction(self, name: str) -> AbstractContextManager[Path]:

@@ -31,13 +31,14 @@ class DetectSettings(Settings):
 class ReconstructSettings(Settings):
     """Mesh and camera from a detected face."""
 
-    system: Literal["face_mesh", "deep3dfacerecon"] = "face_mesh"
-    """face_mesh: MediaPipe Face Mesh and our template. deep3dfacerecon: the paper's, for non-commercial research; you
+    system: Literal["auto", "head", "face_mesh", "deep3dfacerecon"] = "face_mesh"
+    """head: a whole head, fitted to MediaPipe's Face Mesh points. face_mesh: these points and our template of the face.
+    auto: head, and face_mesh for a photo that the head does not fit. deep3dfacerecon: the paper's, for non-commercial research; you
     obtain its weights and the Basel Face Model (python -m external.assets doctor says how)."""
     model_colours: bool = False
     """Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper."""
     crop_margin: float = Field(0.6, ge=0, le=3)
-    """face_mesh: border around the detected box, as a share of its longer side."""
+    """head and face_mesh: border around the detected points, as a share of its longer side."""
     subdivisions: int = Field(2, ge=0, le=4)
     """face_mesh: how often each triangle of the template is split in four."""
 
@@ -58,8 +59,8 @@ class UnwrapSettings(Settings):
     """Surface seen at this cosine of the viewing angle or more counts fully."""
     zero_cosine: float = Field(0.25, ge=0, le=1)
     """Surface seen at this cosine of the viewing angle or less counts as unseen."""
-    erosion: float = Field(2.0, ge=0, le=64)
-    """Width of the rim removed from the seen region, in texels of a 1024 texture."""
+    erosion: float = Field(0.4, ge=0, le=12)
+    """Width of the rim removed from the seen region, in millimetres on the head."""
     exclude_hair: bool = True
     """Hair and background over the face count as unseen."""
     fit_iterations: int = Field(30, ge=0, le=1_000_000)
@@ -85,8 +86,8 @@ class CompletionSettings(Settings):
     light_spread: float = Field(0.2, ge=0.001, le=10)
     """Expected difference in light between the halves: standard deviation of each odd spherical harmonic of the log
     brightness. Lower values trust the photo's shading less."""
-    border_decay: float = Field(40.0, ge=1, le=512)
-    """Texels of a 512 texture over which a step at the border fades to 1/e."""
+    border_decay: float = Field(16.0, ge=0.4, le=200)
+    """Millimetres on the head over which a step at the border fades to 1/e."""
 
 
 class RenderSettings(Settings):
@@ -162,7 +163,8 @@ class Config(Settings):
     @property
     def reconstruction_needs(self) -> list[str]:
         """Parts, as `external.assets` names them, that the reconstruction cannot do without."""
-        return [self.reconstruct.system] if self.reconstruct.system == "deep3dfacerecon" else []
+        parts = {"auto": ["head"], "head": ["head"], "deep3dfacerecon": ["deep3dfacerecon"]}
+        return parts.get(self.reconstruct.system, [])
 
     @property
     def refinement_needs(self) -> list[str]:

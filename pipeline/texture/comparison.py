@@ -67,7 +67,8 @@ class PhotoComparison:
             if self._settings.mean_over == "photo":
                 weights *= len(weights) / (lookup.height * lookup.width)
             as_tensor = lambda array: torch.from_numpy(array.astype(np.float32)).to(self.device)
-            return RenderTarget(lookup.to(self.device), as_tensor(colours), as_tensor(weights))
+            rendering_of = lambda ids: lookup.of_texels(ids.cpu().numpy()).to(self.device)
+            return RenderTarget(lookup.to(self.device), as_tensor(colours), as_tensor(weights), rendering_of)
 
         return target
 

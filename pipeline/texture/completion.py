@@ -12,19 +12,19 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from pipeline.settings.schema import CompletionSettings
-from pipeline.texture.relight import light_difference
+from pipeline.texture.relight import light_difference, texture_density
 from renderer.dilate import push_pull
 
-REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
-LIGHT_BLUR = 6.0  # removes pores and lashes before light is estimated
-BORDER_BAND = 14.0  # width of the band beside the seen texels in which the step to them is measured
-STEP_BLUR = 12.0  # wide enough that a lash or brow at the border does not tint the skin behind it
+# Lengths are in millimetres on the head.
+LIGHT_BLUR = 2.4  # removes pores and lashes before light is estimated
+BORDER_BAND = 5.6  # width of the band beside the seen texels in which the step to them is measured
+STEP_BLUR = 4.8  # wide enough that a lash or brow at the border does not tint the skin behind it
 LIGHT_LIMIT = 1.2  # largest change of light between the halves, natural log units
 STEP_LIMIT = 0.6  # largest step corrected at the border, natural log units; larger ones are not due to light
-FILL_RAMP = 6.0  # distance from the border over which seen texels gain weight in a fill
-DETAIL_SIGMA = 1.5  # detail finer than this is continued into filled texels
-DETAIL_WINDOW = 20.0  # side of the windows of continued detail
-EDGE_BLEND = 8.0  # distance over which mirrored texels fade into the smooth fill
+FILL_RAMP = 2.4  # distance from the border over which seen texels gain weight in a fill
+DETAIL_SIGMA = 0.6  # detail finer than this is continued into filled texels
+DETAIL_WINDOW = 8.0  # side of the windows of continued detail
+EDGE_BLEND = 3.2  # distance over which mirrored texels fade into the smooth fill
 OFFSET = 0.05  # added before the logarithm, as dark texels are noisy
 SEEN = 0.99  # visibility above which a texel counts as seen
 
@@ -44,23 +44,31 @@ def complete(
     mask: np.ndarray,  # [H, W] bool
     normals: np.ndarray | None,  # [H, W, 3] float, unit
     settings: CompletionSettings,
+    texels_per_mm: float | None = None,
+    detail_reach: float | None = None,
+    sources: np.ndarray | None = None,  # [H, W] float, 0..1
 ) -> Completion:
     """Completes a sampled texture.
 
     sampled: I_S. visibility: per-texel confidence of I_S. mask: texels inside the islands.
     normals: outward normals in the head frame (x to the person's left) of a texture that is symmetric about u = 0.5;
     None where the mesh has no known symmetry: nothing is mirrored then.
+    texels_per_mm: along a millimetre of the face; None: of a texture like the face template's, see `texture_density`.
+    detail_reach: mm over which continued detail fades; None: it does not, which shows its repetition in wide areas.
+    sources: weights of texels in smooth fills, such as little for hair; None: all alike.
     Raises ValueError where no texel is seen.
     """
     seen = np.where(mask, visibility, 0).astype(np.float32)
     if not (seen > SEEN).any():
         raise ValueError("the photo shows no texel of the mesh well enough: check that mesh and camera match the photo")
     sampled = np.where(seen[..., None] > 0, sampled, 0).astype(np.float32)
-    unit = max(mask.shape) / REFERENCE_TEXTURE
+    unit = texels_per_mm or texture_density(mask.shape)
     # The outermost seen texels contain some background colour, which must not spread.
     reliable = _ramp_inside(seen > SEEN, FILL_RAMP * unit)
     if not reliable.any():
         reliable = seen
+    if sources is not None:
+        reliable = reliable * sources
     if normals is None or settings.method == "smooth":
         filled = _smooth_fill(sampled, reliable, mask)
         shares = np.where(mask, 1 - seen, 0)
@@ -75,8 +83,10 @@ def complete(
 
     both = np.maximum(seen, known)
     mixed = _blend(mirror, sampled, np.where(both > 0, seen / np.maximum(both, 1e-6), 0))
-    filled = _smooth_fill(mixed, np.maximum(reliable, known), mask)
-    unseen = _blend(filled + _continue_detail(mixed, np.maximum(reliable, known), mask, unit), mirror, known)
+    solid = np.maximum(reliable, known if sources is None else known * sources[:, ::-1])
+    filled = _smooth_fill(mixed, solid, mask)
+    detail = _continue_detail(mixed, solid, mask, unit, detail_reach)
+    unseen = _blend(filled + detail, mirror, known)
     texture = _blend(unseen, sampled, seen)
     return Completion(
         np.where(mask[..., None], np.clip(texture, 0, 1), 0).astype(np.float32),
@@ -107,15 +117,20 @@ def _smooth_fill(values: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> n
     return push_pull(values, np.where(mask, weights, 0).astype(np.float32))
 
 
-def _continue_detail(values: np.ndarray, known: np.ndarray, mask: np.ndarray, unit: float) -> np.ndarray:
+def _continue_detail(
+    values: np.ndarray, known: np.ndarray, mask: np.ndarray, unit: float, reach: float | None
+) -> np.ndarray:
     """Brightness detail [H, W, 1] for smoothly filled texels, from overlapping windows of nearby known texels.
 
-    values [H, W, 3]; known [H, W], 0..1; mask [H, W] bool; unit: texels for one of the 512 texture.
+    values [H, W, 3]; known [H, W], 0..1; mask [H, W] bool; unit: texels per mm; reach: mm over which it fades.
     Continues pores, stubble and camera noise beside the border. Only fine detail is used, clipped in amplitude, so that
     no wrinkle or hair is repeated. Overlapping windows are added with weights whose squares sum to 1, which preserves
     the variance. Colour detail is omitted, because it looks like stains.
     """
     missing, solid = mask & (known < 0.999), known > 0.5
+    if reach is not None:
+        distance = cv2.distanceTransform((~solid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / (reach * unit)
+        missing &= distance < 2.5
     half = max(round(DETAIL_WINDOW * unit / 2), 2)
     whole = cv2.erode(solid.astype(np.uint8), np.ones((2 * half + 1,) * 2), borderValue=0) > 0
     if not missing.any() or not whole.any():
@@ -137,7 +152,8 @@ def _continue_detail(values: np.ndarray, known: np.ndarray, mask: np.ndarray, un
                 wanted = np.array([row, column]) + shifts.integers(-8 * half, 8 * half + 1, 2)
                 y, x = nearest[:, np.clip(wanted[0], 0, height - 1), np.clip(wanted[1], 0, width - 1)]
                 detail[window] += fine[y - half : y + half, x - half : x + half] * bump
-    return np.where(missing, detail[half : half + height, half : half + width], 0)[..., None]
+    result = np.where(missing, detail[half : half + height, half : half + width], 0)
+    return (result if reach is None else result * np.exp(-(distance**2)))[..., None]
 
 
 def _depth_inside(area: np.ndarray) -> np.ndarray:
@@ -163,7 +179,7 @@ def _relight(
 ) -> np.ndarray:
     """The mirrored colours [H, W, 3] under the light of the side they are copied to."""
     colours = np.log(_blur(sampled, seen, LIGHT_BLUR * unit) + OFFSET)
-    change = light_difference(colours, seen > SEEN, mask, normals, settings.light_spread)
+    change = light_difference(colours, seen > SEEN, mask, normals, settings.light_spread, unit)
     change = np.clip(change, -LIGHT_LIMIT, LIGHT_LIMIT)
     return np.maximum((mirror + OFFSET) * np.exp(change) - OFFSET, 0)
 

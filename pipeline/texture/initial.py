@@ -6,13 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.reconstruction.folder import Reconstruction
+from pipeline.reconstruction.folder import Reconstruction, ReconstructionError
 from pipeline.reconstruction.images import as_float, read_photo
 from pipeline.settings.schema import Config, LimitSettings
-from pipeline.texture.completion import complete
+from pipeline.texture.completion import SEEN, complete
+from pipeline.texture.eyes import fill_eyes
+from pipeline.texture.head_parts import SKIN, fill_parts
 from pipeline.texture.sampled import Sampled
 from renderer.dilate import dilate
 
+DETAIL_REACH = 15.0  # mm over which continued detail fades on a whole head, whose scalp would show its repetition
 EMPTY = 2  # of 255: values up to this count as black
 EMPTY_AREA = 5e-4  # of the image: larger black areas are unpainted, smaller ones may be pupils
 
@@ -24,6 +27,7 @@ class Initial:
     texture: np.ndarray  # I_C [H, W, 3], complete, extended beyond the islands
     goal: np.ndarray  # [H, W, 3], the sampled texture blended over I_C by visibility
     provenance: dict[str, np.ndarray]  # {name in provenance.LEGEND: share [H, W] of each texel's colour}
+    notes: tuple[str, ...] = ()  # what had to be made up, one line each
 
 
 def complete_texture(
@@ -39,10 +43,32 @@ def complete_texture(
     normals = None
     if reconstruction.symmetric:
         normals = (sampled.geometry.normals @ reconstruction.head_to_camera[:3, :3]) * sampled.outward
+    if sampled.head is not None:
+        return _complete_head(sampled, normals, config)
     completion = complete(sampled.texture, seen, mask, normals, config.completion)
     texture = dilate(completion.texture, mask)
     shares = {"observed": seen, "mirrored": completion.mirrored, "synthesised": completion.smooth}
     return Initial(texture, texture, shares)
+
+
+def _complete_head(sampled: Sampled, normals: np.ndarray | None, config: Config) -> Initial:
+    """I_C of a whole head: its skin by itself, then eyes, mouth and sockets. normals: as in `complete`."""
+    head, seen, mask = sampled.head, sampled.visibility, sampled.mask
+    skin = head.of(SKIN)
+    seen_skin = np.where(skin, seen, 0)
+    if not (seen_skin > SEEN).any():
+        raise ReconstructionError("the photo shows no skin of the head well enough: check that mesh, camera and mask match it")
+    completion = complete(
+        sampled.texture, seen_skin, skin, normals, config.completion, head.texels_per_mm, DETAIL_REACH, sampled.likeness
+    )  # fmt: skip
+    texture = np.where(skin[..., None], completion.texture, sampled.texture)
+    texture = head.without_seam(texture, seen)
+    texture = fill_parts(head, texture, seen)
+    texture, notes = fill_eyes(head, sampled.eyes, texture, seen)
+    texture = head.extended(texture)
+    mirrored = completion.mirrored
+    shares = {"observed": seen, "mirrored": mirrored, "synthesised": np.where(mask, 1 - seen - mirrored, 0)}
+    return Initial(texture, texture, shares, tuple(notes))
 
 
 def read_content(path: Path | None, reconstruction: Reconstruction, limits: LimitSettings) -> np.ndarray | None:

@@ -8,7 +8,6 @@ import numpy as np
 from pipeline.texture.comparison import PhotoComparison, optimise
 from pipeline.texture.initial import Initial
 from pipeline.texture.sampled import Sampled
-from renderer.dilate import dilate
 from style_transfer.features import PatchFeatures, VGG16Hypercolumns
 from style_transfer.settings import RefineSettings
 
@@ -36,4 +35,6 @@ def refine(
         comparison, initial.texture, sampled.texture, sampled.visibility, sampled.mask, initial.goal,
         features, settings, seed, steps,
     )  # fmt: skip
-    return Refined(dilate(texture, sampled.mask), result.notes)
+    if sampled.head is not None and "given" not in initial.provenance:
+        texture = sampled.head.without_seam(texture, sampled.visibility)  # the style changes both sides of the seam
+    return Refined(sampled.extended(texture), [*initial.notes, *result.notes])

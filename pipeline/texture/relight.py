@@ -6,11 +6,11 @@ import torch
 
 from renderer.light import ODD_IN_X, spherical_harmonics
 
-GRID = 40  # points along the texture's longer side
-REFERENCE_TEXTURE = 512  # distances below are in texels of a texture this wide
+TEMPLATE_DENSITY = 2.5 / 512  # texels per mm of the face template's layout, relative to the texture's side
+GRID_STEP = 5.12  # mm between the points at which colours are compared
 # Standard deviations, natural log units.
 ALBEDO_SPREAD = 0.12  # lips, cheeks, brows against the rest
-ALBEDO_REACH = 20.0  # texels, correlation length of the albedo
+ALBEDO_REACH = 8.0  # mm, correlation length of the albedo
 EVEN_SPREAD = 0.4  # of light that is equal on both halves
 MEAN_SPREAD = 0.8  # of the constant
 NOISE = 0.1  # of deviations from light and symmetric albedo
@@ -26,12 +26,13 @@ def light_difference(
     mask: np.ndarray,  # [H, W] bool
     normals: np.ndarray,  # [H, W, 3] float, unit
     spread: float,
+    texels_per_mm: float | None = None,
 ) -> np.ndarray:  # [H, W, 3] float32, natural log units
     """Log light at each texel minus log light at its mirror texel.
 
     colours: logs of smooth colours; used where seen. seen: texels that the photo certainly shows. mask: texels inside
     the islands. normals: in the head frame, of a texture symmetric about u = 0.5. spread: expected standard deviation
-    of each odd harmonic of the log brightness.
+    of each odd harmonic of the log brightness. texels_per_mm: on the head; None: see `texture_density`.
 
     Model: log colour = symmetric albedo + light + noise, each with a Gaussian prior. The albedo is a Matern field over
     the texture, equal on both halves; the light is a sum of second-order spherical harmonics of the normal. The three
@@ -41,7 +42,9 @@ def light_difference(
     0 where nothing is seen.
     """
     height, width = mask.shape
-    shape = [max(round(GRID * side / max(height, width)), 1) for side in (height, width)]
+    longer = max(height, width)
+    grid = max(round(longer / (texels_per_mm or texture_density(mask.shape)) / GRID_STEP), 1)
+    shape = [max(round(grid * side / longer), 1) for side in (height, width)]
     area = lambda image: cv2.resize(np.ascontiguousarray(image, np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
     shares = area(seen)
     chosen = shares > 0.5
@@ -53,16 +56,21 @@ def light_difference(
     odd = list(ODD_IN_X)
     basis = spherical_harmonics(directions.astype(np.float64))
     even = np.delete(basis, odd, axis=1) * ([MEAN_SPREAD] + [EVEN_SPREAD] * (basis.shape[1] - len(odd) - 1))
-    points = np.argwhere(chosen) * (REFERENCE_TEXTURE / GRID)
-    mirrored = points * (1, -1) + (0, (shape[1] - 1) * REFERENCE_TEXTURE / GRID)
+    points = np.argwhere(chosen) * GRID_STEP
+    mirrored = points * (1, -1) + (0, (shape[1] - 1) * GRID_STEP)
     albedo = ALBEDO_SPREAD**2 * (_matern(points, points) + _matern(points, mirrored))
     coefficients = _odd_light(basis[:, odd], observed.astype(np.float64) @ OPPONENT.T, albedo + even @ even.T, spread)
     light = (spherical_harmonics(normals)[..., odd] @ coefficients) @ np.linalg.inv(OPPONENT).T
     return np.where(mask[..., None], light - light[:, ::-1], 0).astype(np.float32)
 
 
+def texture_density(shape: tuple[int, ...]) -> float:
+    """Texels per mm of the face template in a texture of height and width `shape`; assumed where nothing is known."""
+    return max(shape) * TEMPLATE_DENSITY
+
+
 def _matern(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Matern 3/2 correlations [N, M] between points [N, 2] and [M, 2], in texels."""
+    """Matern 3/2 correlations [N, M] between points [N, 2] and [M, 2], mm."""
     distances = np.sqrt(3) / ALBEDO_REACH * np.linalg.norm(points[:, None] - others, axis=-1)
     return (1 + distances) * np.exp(-distances)
 

@@ -11,11 +11,11 @@ from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float
 from pipeline.runs.files import write_image, write_json
 from pipeline.runs.machine import peak_memory, reset_peak_memory
-from pipeline.runs.run_folder import LOG_FOLDER, export_name
+from pipeline.runs.run_folder import LOG_FOLDER, export_name, neutral_name
 from pipeline.settings.loading import to_yaml
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import rendered_over, surely_shown
-from pipeline.texture.export import head_mesh, write_glb, write_obj
+from pipeline.texture.export import head_mesh, neutral_mesh, write_geometry, write_glb, write_obj, write_rigged_glb
 from pipeline.texture.initial import Initial
 from pipeline.texture.preview import preview
 from pipeline.texture.provenance import mean_shares, provenance_picture
@@ -26,7 +26,7 @@ from pipeline.texture.tensorboard_log import TensorBoardLog
 from renderer.lookup import build_lookup
 from renderer.mesh import Mesh
 
-VERSION = "4"  # of what this stage writes; raised when the same input gives other results
+VERSION = "5"  # of what this stage writes; raised when the same input gives other results
 
 
 class WorkLog:
@@ -84,10 +84,15 @@ def write_textures(folder: Path, sampled: Sampled, initial: Initial, refined: Re
 
 
 def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture: np.ndarray, outward: float) -> Mesh:
-    """OBJ and GLB of the head under a photo's name; texture.png lies in the folder. Returns the mesh in the head frame."""
-    head = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, outward)
+    """OBJ and GLB of the head under a photo's name; texture.png lies in the folder. Where the reconstruction has a rig, the
+    GLB moves and the head at rest is an OBJ too. Returns the mesh as in the photo, in the head frame."""
+    head, rig = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, outward), reconstruction.rig
     write_obj(folder, head, export_name(name))
-    write_glb(folder, head, texture, export_name(name))
+    if rig is None:
+        write_glb(folder, head, texture, export_name(name))
+    else:
+        write_geometry(folder / neutral_name(name), neutral_mesh(rig, head), export_name(name))
+        write_rigged_glb(folder, head, rig, export_name(name))
     return head
 
 

@@ -1,17 +1,21 @@
 """The sampled texture I_S: the photo resampled into the texture, with per-texel confidence."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from pipeline.reconstruction.folder import Reconstruction, ReconstructionError
 from pipeline.reconstruction.images import as_float
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN, PhotoComparison, optimise
+from pipeline.texture.eyes import Eye, find_eyes
+from pipeline.texture.head_parts import HeadTexels, head_texels, not_mouth, not_skin
+from pipeline.texture.relight import texture_density
 from renderer.dilate import dilate
 from renderer.unwrap import unwrap
-from renderer.visibility import TexelGeometry, outward_sign, texel_geometry, visibility
+from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, texel_geometry, view_sign, visibility
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,13 @@ class Sampled:
     visibility: np.ndarray  # [H, W], confidence that the photo shows a texel
     geometry: TexelGeometry
     outward: float  # 1 if the winding's normals point out of the mesh, else -1
+    head: HeadTexels | None = None  # of a whole head
+    eyes: dict[str, Eye] = field(default_factory=dict)  # of a whole head, by name
+    likeness: np.ndarray | None = None  # [H, W], 0..1, of a whole head: how much like skin a seen texel is
+
+    def extended(self, texture: np.ndarray) -> np.ndarray:
+        """A texture [H, W, 3] with colours outside the islands."""
+        return dilate(texture, self.mask) if self.head is None else self.head.extended(texture)
 
     @property
     def mask(self) -> np.ndarray:
@@ -36,16 +47,35 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     if not geometry.mask.any():
         raise ReconstructionError("no texel centre lies inside the mesh's UVs: they must cover part of the unit square")
     settings = config.unwrap
-    seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, settings.erosion)
-    sampled = unwrap(as_float(reconstruction.photo), geometry, camera)
+    head = head_texels(reconstruction, size, size)
+    density = texture_density((size, size)) if head is None else head.texels_per_mm
+    erosion = settings.erosion * (density * REFERENCE_TEXTURE / size)
+    seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, erosion)
+    # Only what is seen is sampled, and its neighbours, which tell how the photo is scaled there.
+    around = cv2.dilate((seen > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    near = replace(geometry, mask=geometry.mask & around)
+    sampled = unwrap(as_float(reconstruction.photo), near, camera)
     if reconstruction.mask is not None and settings.exclude_hair:
-        face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), geometry, camera)[..., 0]
+        face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), near, camera)[..., 0]
         seen = seen * np.clip(face_share, 0, 1)
+    outward, eyes, likeness = view_sign(geometry, seen > 0), {}, None
+    if head is not None:
+        normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
+        if settings.exclude_hair:
+            foreign, likeness = not_skin(head, sampled, seen, normals)
+            seen = np.where(not_mouth(head, sampled, seen), 0, seen * (1 - foreign))
+        eyes, seen = find_eyes(head, sampled, seen, _pixels_per_mm(reconstruction, head))
     if not (seen > SEEN).any():
         raise ReconstructionError(
             "the photo shows no texel of the mesh well enough: check that mesh and camera match the photo"
         )
-    return Sampled(np.where(seen[..., None] > 0, sampled, 0), seen, geometry, outward_sign(geometry, mesh, camera))
+    return Sampled(np.where(seen[..., None] > 0, sampled, 0), seen, geometry, outward, head, eyes, likeness)
+
+
+def _pixels_per_mm(reconstruction: Reconstruction, head: HeadTexels) -> float:
+    """Pixels of the photo along a millimetre of the face."""
+    centre = head.origin @ reconstruction.head_to_camera[:3, :3].T + reconstruction.head_to_camera[:3, 3]
+    return reconstruction.camera.fx / (max(centre[2], 1e-9) * head.scale)
 
 
 def fit_to_photo(

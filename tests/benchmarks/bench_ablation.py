@@ -64,7 +64,7 @@ VARIANTS = {
         "cosines_low": "unwrap.full_cosine=0.35 unwrap.zero_cosine=0.15",
         "cosines_high": "unwrap.full_cosine=0.6 unwrap.zero_cosine=0.4",
         "erosion_0": "unwrap.erosion=0",
-        "erosion_5": "unwrap.erosion=5",
+        "erosion_1": "unwrap.erosion=1",
     },
     # What style does to an initial texture that needs it: one without detail.
     "poor_content": {
@@ -76,8 +76,8 @@ VARIANTS = {
         "not_relit": "completion.relight=false",
         "light_spread_0.1": "completion.light_spread=0.1",
         "light_spread_0.4": "completion.light_spread=0.4",
-        "border_decay_20": "completion.border_decay=20",
-        "border_decay_100": "completion.border_decay=100",
+        "border_decay_8": "completion.border_decay=8",
+        "border_decay_40": "completion.border_decay=40",
     },
 }
 

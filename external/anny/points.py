@@ -1,0 +1,64 @@
+"""Where the 468 points of MediaPipe Face Mesh lie on the head model, and what they mean there."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from external.anny.head_model import HeadModel
+
+FILE = Path(__file__).with_name("face_mesh_points.npz")  # made by data.make_head_points
+POINTS = 468
+TOP, CHIN = 10, 152  # whose distance is the face's height
+
+# The person's right is first. Contours of the lids' edges and of the inner border of the lips, each from one corner to
+# the other one: upper half, lower half.
+LIDS = (
+    ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
+    ((263, 466, 388, 387, 386, 385, 384, 398, 362), (263, 249, 390, 373, 374, 380, 381, 382, 362)),
+)
+LIPS = ((78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308), (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308))
+IRISES = (468, 473)  # centres: the person's right, left
+
+
+@dataclass(frozen=True)
+class HeadPoints:
+    """Point k is the sum of barycentrics[k] times the vertices[k] of the head."""
+
+    vertices: np.ndarray  # [468, 3] int32, corners of a triangle of the head model
+    barycentrics: np.ndarray  # [468, 3] float64, >= 0, sum 1
+    mirror: np.ndarray  # [468] int32, the point on the other side; itself in the middle
+
+    def at(self, shapes: np.ndarray) -> np.ndarray:
+        """The points [..., 468, 3] on heads, or offsets of heads, [..., V, 3]."""
+        return np.einsum("nk,...nkc->...nc", self.barycentrics, shapes[..., self.vertices, :])
+
+
+@cache
+def load_head_points() -> HeadPoints:
+    """Reads the file of the repository."""
+    with np.load(FILE, allow_pickle=False) as archive:
+        return HeadPoints(archive["vertices"], archive["barycentrics"].astype(np.float64), archive["mirror"])
+
+
+def lid_edges(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [28] of the edges of the right and the left lids: the skin's first loop outside of the eye socket.
+
+    The border between skin and socket itself lies 1 to 3 mm inside the eyeball. Unordered; see `loop`.
+    """
+    skin = model.triangles[model.part("skin")]
+    # The sides of the quads that leave the border: from a vertex of the border to the skin. Diagonals do not count.
+    quads = np.stack([skin[0::2], skin[1::2]], axis=1)
+    edges = []
+    for side in ("right", "left"):
+        border = np.intersect1d(model.vertices_of("skin"), model.vertices_of(f"eye_socket_{side}"))
+        at = np.isin(quads, border).any(axis=(1, 2))
+        corners = [set(quad.ravel().tolist()) - set(border.tolist()) for quad in quads[at]]
+        edges.append(np.array(sorted(set().union(*(c for c in corners if len(c) == 2))), dtype=np.int32))
+    return tuple(edges)
+
+
+def lip_edge(model: HeadModel) -> np.ndarray:
+    """Vertices [38] of the border between the skin and the mouth's inside."""
+    return np.intersect1d(model.vertices_of("skin"), model.vertices_of("mouth"))

