@@ -7,27 +7,38 @@ REFERENCE_TEXTURE = 1024  # texels on the longer side; NEAREST_REACH is measured
 NEAREST_REACH = 8.0  # texels over which the nearest colour fades into the smooth fill
 
 
-def dilate(texture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def dilate(texture: np.ndarray, mask: np.ndarray, sources: np.ndarray | None = None) -> np.ndarray:
     """Fills every texel outside the mask, so that filtering and mip-mapping bring no foreign colour into the islands.
 
     texture [H, W, 3] float, mask [H, W] bool. Near an island a texel takes the nearest island texel's colour; further
-    away (over about 8 texels of a 1024 texture) it takes a smooth push-pull fill. Returns [H, W, 3] float32. Texels in
-    the mask do not change; an empty mask returns a copy of the texture. Raises ValueError when the shapes do not match.
+    away (over about 8 texels of a 1024 texture) it takes a smooth push-pull fill. sources [H, W] float32: weights of the
+    texels that the smooth fill is made from; None: the mask. Returns [H, W, 3] float32. Texels in the mask do not
+    change; an empty mask returns a copy of the texture. Raises ValueError when the shapes do not match.
     """
     texture, mask = np.asarray(texture, dtype=np.float32), np.asarray(mask, dtype=bool)
     if texture.ndim != 3 or texture.shape[2] != 3 or mask.shape != texture.shape[:2]:
         raise ValueError(f"texture {texture.shape} and mask {mask.shape}: [H, W, 3] and [H, W] of one size are needed")
     if mask.all() or not mask.any():
         return texture.copy()
+    closest, distance = nearest(texture, mask)
+    reach = NEAREST_REACH * max(mask.shape) / REFERENCE_TEXTURE
+    near = np.exp(-np.maximum(distance - 1, 0) / reach)[..., None]
+    smooth = push_pull(texture, mask.astype(np.float32) if sources is None else sources)
+    filled = near * closest + (1 - near) * smooth
+    return np.where(mask[..., None], texture, filled).astype(np.float32)
+
+
+def nearest(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What lies at the nearest texel of the mask: its values [H, W, C] float32, and how far it is [H, W], in texels.
+
+    values [H, W, C], mask [H, W] bool with at least one texel inside and one outside.
+    """
     distance, labels = cv2.distanceTransformWithLabels(
         (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    by_label = np.zeros((labels.max() + 1, 3), dtype=np.float32)
-    by_label[labels[mask]] = texture[mask]
-    reach = NEAREST_REACH * max(mask.shape) / REFERENCE_TEXTURE
-    near = np.exp(-np.maximum(distance - 1, 0) / reach)[..., None]
-    filled = near * by_label[labels] + (1 - near) * push_pull(texture, mask.astype(np.float32))
-    return np.where(mask[..., None], texture, filled).astype(np.float32)
+    by_label = np.zeros((labels.max() + 1, values.shape[2]), dtype=np.float32)
+    by_label[labels[mask]] = values[mask]
+    return by_label[labels], distance
 
 
 def push_pull(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

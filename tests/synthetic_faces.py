@@ -8,7 +8,7 @@ from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes
 from renderer.light import spherical_harmonics
 from renderer.render import render
-from renderer.visibility import outward_sign, texel_geometry, visibility
+from renderer.visibility import outward_sign, texel_geometry, unoccluded, visibility
 
 SKIN = np.array([0.50, 0.37, 0.31])
 BACKGROUND = (0.25, 0.35, 0.30)
@@ -61,7 +61,7 @@ def albedo(size: int, contrast=0.25) -> np.ndarray:
 def head_normals(found: Reconstruction, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Outward normals [size, size, 3] in the head frame, and the mask [size, size] of the islands."""
     geometry = texel_geometry(found.mesh, size, size)
-    sign = outward_sign(geometry, found.mesh, found.camera)
+    sign = outward_sign(geometry, unoccluded(geometry, found.mesh, found.camera))
     return sign * geometry.normals @ found.head_to_camera[:3, :3], geometry.mask
 
 

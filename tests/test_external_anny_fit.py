@@ -4,25 +4,22 @@ from functools import cache
 
 import numpy as np
 import pytest
+from head_file import head_model, needs_head
 from scipy.spatial.transform import Rotation
 
-from external.anny import load_head_model
 from external.anny.displacement import ordered
 from external.anny.fit import FitError, fit_points
 from external.anny.points import LIDS, LIPS, lid_edges, load_head_points
 from external.anny.reconstruction import HeadFitter, turn_from_ahead
-from external.setup import COMMAND, FOLDER
-from external.wheel_pins import HEAD
 from renderer.mesh import face_normals, normalised
 
-FILE = FOLDER / HEAD.makes.path
-pytestmark = pytest.mark.skipif(not FILE.is_file(), reason=f"needs {FILE.name}: {COMMAND}")
+pytestmark = needs_head
 SIZE = (900, 1000)  # px
 
 
 @cache
 def fitter():
-    return HeadFitter(load_head_model(FILE))
+    return HeadFitter(head_model())
 
 
 def photographed(yaw=0.0, pitch=0.0, identity=None, expression=None, focal=1800.0, distance=1.2, gaze=(0.0, 0.0, 1.0)):

@@ -16,7 +16,7 @@ from pipeline.texture.initial import content_as_texture
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 from renderer.render import render
-from renderer.visibility import outward_sign, texel_geometry
+from renderer.visibility import outward_sign, texel_geometry, unoccluded
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_cube_with_seams(tmp_path):
     prepared = prepare(found, load_config(None, [f"texture_size={size}"]))
     per_island = [prepared.sampled.visibility[(island == k) & geometry.mask].mean() for k in range(6)]
     assert sum(share > 0.3 for share in per_island) == 3 and sum(share < 1e-6 for share in per_island) == 3
-    assert abs(outward_sign(geometry, mesh, camera)) == 1
+    assert abs(outward_sign(geometry, unoccluded(geometry, mesh, camera))) == 1
     certain = prepared.sampled.visibility > 0.99
     # But beside the cube's edges, where a pixel of the photo shows two sides.
     assert (np.abs(prepared.initial.texture - texture)[certain].max(-1) < 0.02).mean() > 0.9

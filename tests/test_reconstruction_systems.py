@@ -4,21 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from head_file import head_model, needs_head
 from skimage import data
 
-from external.anny import load_head_model
 from external.anny.fit import FitError
 from external.anny.reconstruction import HeadFitter
-from external.setup import FOLDER
 from external.wheel_pins import HEAD
 from pipeline.reconstruction import program, systems
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.runs.files import write_image
 from renderer.rasterize import rasterize
-
-needs_head = pytest.mark.skipif(
-    not (FOLDER / HEAD.makes.path).is_file(), reason="needs the head model: python -m external.assets setup"
-)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +34,7 @@ def made(photo, tmp_path_factory):
 @needs_head
 def test_a_head_with_its_rig(made):
     reconstruction = load_reconstruction(made)  # checks the rig against the mesh
-    rig, model = reconstruction.rig, load_head_model(FOLDER / HEAD.makes.path)
+    rig, model = reconstruction.rig, head_model()
     assert reconstruction.source["system"] == systems.Head.name and reconstruction.symmetric
     assert {"MediaPipe Face Mesh networks", HEAD.name} <= {asset["name"] for asset in reconstruction.source["assets"]}
     assert tuple(rig.target_names) == model.expression_names and tuple(rig.part_names) == model.part_names

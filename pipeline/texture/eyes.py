@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline.reconstruction.rig import EYES
-from pipeline.texture.head_parts import SKIN, SKIN_BRIGHTNESS, HeadTexels
+from pipeline.texture.head_parts import HeadTexels, brightness_of_light
 
 IRIS_DIAMETER = 11.7  # mm
 RADII = (0.85, 1.2)  # range of the iris's radius, relative to the mean person's
@@ -91,7 +91,7 @@ def fill_eyes(head: HeadTexels, eyes: dict[str, Eye], texture: np.ndarray, seen:
     texture: with complete skin, and the photo where seen [H, W], 0..1. An eye that is badly seen takes the other's colours.
     """
     result, notes = texture.copy(), []
-    lit = np.clip(np.percentile(texture[head.of(SKIN)][::97].mean(1), 75) / SKIN_BRIGHTNESS, 0.3, 1.2)
+    lit = brightness_of_light(head, texture)
     described = {name: _Looks(eye, texture, seen) for name, eye in eyes.items()}
     for name, eye in eyes.items():
         others = [described[each] for each in eyes if each != name]

@@ -17,7 +17,7 @@ from skimage.filters import apply_hysteresis_threshold
 from external.geometry import PUPIL_DISTANCE
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.rig import Rig
-from renderer.dilate import NEAREST_REACH, REFERENCE_TEXTURE, push_pull
+from renderer.dilate import dilate, nearest
 from renderer.interpolate import interpolate
 from renderer.light import fit_light, spherical_harmonics
 from renderer.mesh import Mesh
@@ -146,8 +146,9 @@ class HeadTexels:
         distance[skin] = cKDTree(ends).query(points[skin], distance_upper_bound=SEAM_WIDTH)[0]
         rising = np.clip(2 - 2 * distance / SEAM_WIDTH, 0, 1)  # 1 up to half of the width, which coarse mip levels reach
         weight = rising * rising * (3 - 2 * rising)
-        nearest = _nearest(weight[..., None].astype(np.float32), skin)[..., 0]
-        weight = cv2.resize(nearest, self.part.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        if not skin.all():
+            weight = nearest(weight[..., None], skin)[0][..., 0]
+        weight = cv2.resize(weight.astype(np.float32), self.part.shape[::-1], interpolation=cv2.INTER_LINEAR)
         return np.maximum(weight, weight[:, ::-1])
 
     def without_seam(self, texture: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -164,11 +165,7 @@ class HeadTexels:
     def extended(self, texture: np.ndarray) -> np.ndarray:
         """Colours [H, W, 3] with those outside the islands: near an island its own, further away the skin's."""
         inside = self.part >= 0
-        nearest, distance = _nearest(texture, inside), _distance(inside)
-        reach = NEAREST_REACH * max(inside.shape) / REFERENCE_TEXTURE
-        near = np.exp(-np.maximum(distance - 1, 0) / reach)[..., None]
-        smooth = push_pull(texture, self.of(SKIN).astype(np.float32))
-        extended = np.where(inside[..., None], texture, smooth + near * (nearest - smooth)).astype(np.float32)
+        extended = dilate(texture, inside, self.of(SKIN).astype(np.float32))
         # Coarse mip levels blend the seam's sides with what lies outside.
         return self.without_seam(extended, inside.astype(np.float32)) if self.symmetric else extended
 
@@ -304,9 +301,8 @@ def fill_parts(head: HeadTexels, texture: np.ndarray, seen: np.ndarray) -> np.nd
         plain = (colours[ids] * weights[..., None]).sum(1) / weights.sum(1)[:, None]
         inwards = np.clip(distances[:, :1] / depth, 0, 1) ** 0.7
         _blend_in(result, where, plain * np.array(factor) ** inwards, seen)
-    skin = texture[head.of(SKIN)][::97]
-    lit = np.clip(np.percentile(skin.mean(1), 75) / SKIN_BRIGHTNESS, 0.3, 1.2)
-    lips = np.median(skin, axis=0) * (0.9, 0.65, 0.65) if lips is None else lips
+    lit = brightness_of_light(head, texture)
+    lips = np.median(texture[head.of(SKIN)][::97], axis=0) * (0.9, 0.65, 0.65) if lips is None else lips
     for name, plain in ((TEETH[0], TEETH_COLOUR * lit), (TEETH[1], TEETH_COLOUR * lit), (TONGUE, lips * TONGUE_SHARE)):
         where = head.of(name)
         if not where.any():
@@ -318,6 +314,12 @@ def fill_parts(head: HeadTexels, texture: np.ndarray, seen: np.ndarray) -> np.nd
         back = np.clip((points[:, 2].max() - points[:, 2:]) / TEETH_DEPTH, 0, 1)
         _blend_in(result, where, plain * (0.85 - 0.5 * back), seen)
     return result
+
+
+def brightness_of_light(head: HeadTexels, texture: np.ndarray) -> float:
+    """Brightness of the photo's light, 0.3 to 1.2, by its skin: factor of colours as they are in good light."""
+    skin = texture[head.of(SKIN)][::97]
+    return float(np.clip(np.percentile(skin.mean(1), 75) / SKIN_BRIGHTNESS, 0.3, 1.2))
 
 
 def _blend_in(texture: np.ndarray, where: np.ndarray, plain: np.ndarray, seen: np.ndarray) -> None:
@@ -351,20 +353,3 @@ def _rim(head: HeadTexels, name: str, texture: np.ndarray) -> tuple[np.ndarray, 
 def _disc(radius: float) -> np.ndarray:
     size = 2 * max(round(radius), 1) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-
-
-def _distance(inside: np.ndarray) -> np.ndarray:
-    """Distance [H, W] of the texels outside to the nearest one inside [H, W] bool."""
-    return cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-
-
-def _nearest(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """values [H, W, C] of the nearest texel inside [H, W] bool, everywhere."""
-    if inside.all() or not inside.any():
-        return values
-    _, labels = cv2.distanceTransformWithLabels(
-        (~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    by_label = np.zeros((labels.max() + 1, values.shape[2]), np.float32)
-    by_label[labels[inside]] = values[inside]
-    return by_label[labels]

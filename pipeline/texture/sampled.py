@@ -15,7 +15,7 @@ from pipeline.texture.head_parts import HeadTexels, head_texels, not_mouth, not_
 from pipeline.texture.relight import texture_density
 from renderer.dilate import dilate
 from renderer.unwrap import unwrap
-from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, texel_geometry, view_sign, visibility
+from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, outward_sign, texel_geometry, visibility
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     if reconstruction.mask is not None and settings.exclude_hair:
         face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), near, camera)[..., 0]
         seen = seen * np.clip(face_share, 0, 1)
-    outward, eyes, likeness = view_sign(geometry, seen > 0), {}, None
+    outward, eyes, likeness = outward_sign(geometry, seen > 0), {}, None
     if head is not None:
         normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
         if settings.exclude_hair:
