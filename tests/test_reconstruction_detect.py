@@ -131,7 +131,7 @@ def test_a_small_face_off_centre(tmp_path, astronaut):
     canvas = np.full((400, 900, 3), 140, np.uint8)
     canvas[100 : 100 + small.shape[0], 610 : 610 + small.shape[1]] = small
     assert max(detect_faces(canvas)[0].box[2:]) < 65
-    code, photos = reconstructed(tmp_path, canvas)
+    code, photos = reconstructed(tmp_path, canvas, "reconstruct.system=face_mesh")
     assert code == 0 and photos["photo"]["status"] == "done"
     found = load_reconstruction(tmp_path / "out" / "photo" / "reconstruction")
     left, top, width, height = found.source["photo"]["crop"]
@@ -241,7 +241,7 @@ def test_a_new_crop_margin_makes_a_new_reconstruction(tmp_path, hopper):
     _, photos = reconstructed(tmp_path, hopper, "texture_size=64", "refine.iterations=3")
     assert photos["photo"]["status"] == "skipped"  # of no concern here
     before = load_reconstruction(tmp_path / "out" / "photo" / "reconstruction")
-    _, photos = reconstructed(tmp_path, hopper, "reconstruct.crop_margin=0.2", "reconstruct.subdivisions=0")
+    _, photos = reconstructed(tmp_path, hopper, "reconstruct.crop_margin=0.2", "reconstruct.system=face_mesh", "reconstruct.subdivisions=0")
     assert photos["photo"]["status"] == "done"
     after = load_reconstruction(tmp_path / "out" / "photo" / "reconstruction")
     assert after.camera.width < before.camera.width and len(after.mesh.faces) == 898

@@ -47,8 +47,10 @@ def photos(tmp_path):
 
 @pytest.fixture
 def stub(monkeypatch):
+    """The stub in place of face_mesh, which stands for auto where the head model is missing."""
     monkeypatch.setattr(Stub, "handed", [])
     monkeypatch.setitem(program.SYSTEMS, "face_mesh", Stub)
+    monkeypatch.setattr(systems, "missing_files", lambda *_: ["anny_head.npz"])
     return Stub
 
 
@@ -64,6 +66,18 @@ def test_few_pixels_are_held_at_once(photos, stub, tmp_path, monkeypatch):
     assert program.main([str(folder), "-o", str(tmp_path / "out")]) == 0
     assert stub.handed == [4 * one, 4 * one, 5 * one]
     assert list(status_of(tmp_path / "out").values()) == ["done"] * 10
+
+
+def test_without_the_head_model_auto_makes_faces_and_says_so(photos, stub, tmp_path, capsys):
+    folder, out = str(photos((HEIGHT, WIDTH))), str(tmp_path / "out")
+    assert program.main([folder, "-o", out]) == 0
+    said = capsys.readouterr().out
+    assert "by stub; faces instead of heads: the head model is missing (" in said
+    assert "-m external.assets setup" in said
+    # The same results as with face_mesh by name, so that they are not made again.
+    assert program.main([folder, "-o", out, "reconstruct.system=face_mesh"]) == 0
+    assert status_of(tmp_path / "out") == {"0": "skipped"}
+    assert "faces instead" not in capsys.readouterr().out
 
 
 def test_small_photos_fill_a_batch(photos, stub, tmp_path):
@@ -85,6 +99,7 @@ def test_a_bug_is_not_the_faces_fault(photos, tmp_path, monkeypatch, capsys, err
         raise error
 
     monkeypatch.setattr("external.face_mesh.reconstruction.reconstruct", reconstruct)
+    monkeypatch.setattr(systems, "missing_files", lambda *_: ["anny_head.npz"])
     monkeypatch.setattr(systems.FaceMesh, "parse", lambda self, pixels, face: np.zeros((468, 3)))
     assert program.main([str(photos((HEIGHT, WIDTH))), "-o", str(tmp_path / "out")]) == 1
     assert said in capsys.readouterr().out

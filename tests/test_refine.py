@@ -449,7 +449,7 @@ def test_list_configs_and_help(capsys):
     code, output, _ = program(capsys, "--list-configs")
     assert code == 0 and {"default", "quick"} <= {line.split()[0] for line in output.splitlines()}
     code, output, _ = program(capsys, "--help")
-    assert code == 0 and "refine.iterations=" in output and "texture_size=1024" in output
+    assert code == 0 and "refine.iterations=" in output and "texture_size=2048" in output
 
 
 # ---- initial textures made elsewhere ---------------------------------------------------------------------------------

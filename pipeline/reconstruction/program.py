@@ -17,7 +17,7 @@ from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.images import as_bytes, read_focal_length, read_photo
 from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
-from pipeline.reconstruction.systems import SYSTEMS, Made, cut
+from pipeline.reconstruction.systems import SYSTEMS, Made, cut, present
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome, Plan
 from pipeline.runs.run_folder import RunFolder
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     # The command line is that of both stages; a reconstruction that was made elsewhere is the second one's business.
     given = [path for path in arguments.photos if not is_reconstruction(path)]
     photos = find_photos(given) if given else [] if arguments.photos else sample_photos()
-    config = arguments.config
+    config, missing = present(arguments.config)
     needed = (config.reconstruction_needs if photos else []) + config.refinement_needs
     require(needed, config.assets, config.refine.vgg16_weights, config.content, may_fetch=not arguments.dry_run)
     if not photos:
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             names=[photo.name for photo in photos],
             known=[found for found in planned if isinstance(found, Outcome)],
             todo=[f"{one.photo.path} -> {arguments.out / one.photo.name / 'reconstruction'}" for one in pending],
-            headline=f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}",
+            headline=f"reconstruct: {len(photos)} photos into {arguments.out} by {system.name}{missing}",
             device="cpu",
             assets=used_by(*system.parts) + (used_by("sample_photos") if not arguments.photos else []),
             seconds_each=SECONDS_EACH[config.reconstruct.system],

@@ -15,7 +15,7 @@ from external.anny import HeadLayout, HeadModel, load_head_layout, load_head_mod
 from external.anny.fit import FitError
 from external.anny.points import HeadPoints, load_head_points
 from external.anny.reconstruction import HeadFit, HeadFitter
-from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder
+from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder, missing_files
 from external.face_mesh.landmarks import POINTS
 from external.geometry import PUPIL_DISTANCE, FaceGeometry
 from external.mtcnn import Face
@@ -244,3 +244,12 @@ def cut(pixels: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
 
 
 SYSTEMS = {"auto": Head, "head": Head, "face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}
+
+
+def present(config: Config) -> tuple[Config, str]:
+    """The config with what `reconstruct.system: auto` stands for, and why: face_mesh if the set-up could not make the
+    head model."""
+    if config.reconstruct.system != "auto" or not missing_files("head", config.assets):
+        return config, ""
+    face = config.changed(reconstruct=config.reconstruct.changed(system="face_mesh"))
+    return face, f"; faces instead of heads: the head model is missing ({SETUP_COMMAND})"

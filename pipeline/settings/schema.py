@@ -31,10 +31,11 @@ class DetectSettings(Settings):
 class ReconstructSettings(Settings):
     """Mesh and camera from a detected face."""
 
-    system: Literal["auto", "head", "face_mesh", "deep3dfacerecon"] = "face_mesh"
+    system: Literal["auto", "head", "face_mesh", "deep3dfacerecon"] = "auto"
     """head: a whole head, fitted to MediaPipe's Face Mesh points. face_mesh: these points and our template of the face.
-    auto: head, and face_mesh for a photo that the head does not fit. deep3dfacerecon: the paper's, for non-commercial research; you
-    obtain its weights and the Basel Face Model (python -m external.assets doctor says how)."""
+    auto: head; face_mesh for a photo that the head does not fit, and where the set-up could not make the head model.
+    deep3dfacerecon: the paper's, for non-commercial research; you obtain its weights and the Basel Face Model (python
+    -m external.assets doctor says how)."""
     model_colours: bool = False
     """Take the face model's colours as initial texture (deep3dfacerecon only), as in figure 7 of the paper."""
     crop_margin: float = Field(0.6, ge=0, le=3)
@@ -133,8 +134,8 @@ class Config(Settings):
 
     seed: int = Field(0, ge=0, le=2**63 - 1)
     """Seed of every random choice; same seed, same bytes on a CPU."""
-    texture_size: int = Field(1024, ge=64, le=8192)
-    """Height and width of the texture in texels."""
+    texture_size: int = Field(2048, ge=64, le=8192)
+    """Height and width of the texture in texels. The face itself takes a third of those of a head."""
     device: Literal["auto", "cpu", "cuda"] = Field("auto", json_schema_extra=_SAME_RESULTS)
     """auto: a CUDA GPU if there is one, else cpu."""
     renderer: Literal["auto", "cpu", "nvdiffrast"] = "auto"
@@ -163,8 +164,7 @@ class Config(Settings):
     @property
     def reconstruction_needs(self) -> list[str]:
         """Parts, as `external.assets` names them, that the reconstruction cannot do without."""
-        parts = {"auto": ["head"], "head": ["head"], "deep3dfacerecon": ["deep3dfacerecon"]}
-        return parts.get(self.reconstruct.system, [])
+        return [name for name in (self.reconstruct.system,) if name in ("head", "deep3dfacerecon")]
 
     @property
     def refinement_needs(self) -> list[str]:

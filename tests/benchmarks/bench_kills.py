@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image
 
 from pipeline.reconstruction.photos import sample_photos
-from pipeline.runs.run_folder import results_of
+from pipeline.runs.run_folder import neutral_name, results_of
 
 QUICK = [
     "texture_size=128", "refine.iterations=4", "refine.rendering_iterations=8", "render.maximum_size=256", "device=cpu",
@@ -95,12 +95,13 @@ def check_final_files(out: Path) -> dict[str, int]:
         json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     for folder in (path for path in out.glob("[!.]*") if path.is_dir()):
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"reconstruction"}
-        assert names in (set(), results_of(folder.name)), f"{folder} contains {sorted(names)}"
         reconstruction = folder / "reconstruction"
+        rigged = (reconstruction / "rig.npz").exists()
+        results = results_of(folder.name) | ({neutral_name(folder.name)} if rigged else set())
+        assert names in (set(), results), f"{folder} contains {sorted(names)}"
         if reconstruction.exists():
-            assert {path.name for path in reconstruction.iterdir()} == {
-                "mesh.obj", "camera.json", "photo.png", "mask.png", "source.json",
-            }, f"{reconstruction} is not complete"  # fmt: skip
+            files = {"mesh.obj", "camera.json", "photo.png", "mask.png", "source.json"} | ({"rig.npz"} if rigged else set())
+            assert {path.name for path in reconstruction.iterdir()} == files, f"{reconstruction} is not complete"
         if names:
             finished[folder.name] = (folder / "texture.png").stat().st_mtime_ns
     return finished
