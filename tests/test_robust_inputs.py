@@ -210,7 +210,8 @@ def test_one_line_each_and_some_failed(photo_run):
     failed = sum(said is not None for _, said in PHOTOS.values())
     for stage, lines in ((reconstruct, 1 + len(PHOTOS)), (refined, 1 + len(PHOTOS) + 1)):
         assert stage.returncode == 1 and stage.stderr == "" and "Traceback" not in stage.stdout
-        assert len(stage.stdout.splitlines()) == lines and "\x1b" not in stage.stdout
+        said = [line for line in stage.stdout.splitlines() if not line.startswith("expected time")]  # on a slow machine
+        assert len(said) == lines and "\x1b" not in stage.stdout
         assert stage.stdout.count(": failed: " if stage is reconstruct else "its reconstruction failed") == failed
     assert {path.name for path in out.iterdir() if path.is_file()} == {".lock", "config.yaml", "manifest.json", "summary.csv", "report.html"}
 
