@@ -26,7 +26,7 @@ from pipeline.texture.tensorboard_log import TensorBoardLog
 from renderer.lookup import build_lookup
 from renderer.mesh import Mesh
 
-VERSION = "5"  # of what this stage writes; raised when the same input gives other results
+VERSION = "6"  # of what this stage writes; raised when the same input gives other results
 
 
 class WorkLog:
@@ -115,7 +115,8 @@ def write_pictures(
     folder: Path, reconstruction: Reconstruction, overlay: np.ndarray, texture: np.ndarray, head: Mesh, size: int
 ) -> np.ndarray:
     """rendering.png and preview.png, which is returned. overlay: the rendering over the photo, 0..1. texture: uint8."""
-    picture = preview(as_float(reconstruction.photo), overlay, as_float(texture), head, size)
+    whole = reconstruction.rig is not None
+    picture = preview(as_float(reconstruction.photo), overlay, as_float(texture), head, size, whole)
     write_image(folder / "preview.png", picture)
     write_image(folder / "rendering.png", as_bytes(overlay))
     return picture
