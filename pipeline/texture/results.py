@@ -11,12 +11,13 @@ from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float
 from pipeline.runs.files import write_image, write_json
 from pipeline.runs.machine import peak_memory, reset_peak_memory
-from pipeline.runs.run_folder import LOG_FOLDER, export_name, neutral_name
+from pipeline.runs.run_folder import LOG_FOLDER, MAKEHUMAN_TEXTURE, export_name, neutral_name
 from pipeline.settings.loading import to_yaml
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import rendered_over, surely_shown
 from pipeline.texture.export import head_mesh, neutral_mesh, write_geometry, write_glb, write_obj, write_rigged_glb
 from pipeline.texture.initial import Initial
+from pipeline.texture.makehuman import is_in_head_layout, makehuman_texture
 from pipeline.texture.preview import preview
 from pipeline.texture.provenance import mean_shares, provenance_picture
 from pipeline.texture.refined import Refined
@@ -94,6 +95,14 @@ def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture
         write_geometry(folder / neutral_name(name), neutral_mesh(rig, head), export_name(name))
         write_rigged_glb(folder, head, rig, export_name(name))
     return head
+
+
+def write_makehuman(folder: Path, mesh: Mesh, texture: np.ndarray) -> list[str]:
+    """texture_makehuman.png. texture: uint8. Returns the reason, in a line, where there is none. Raises ConfigError."""
+    if not is_in_head_layout(mesh):
+        return [f"{MAKEHUMAN_TEXTURE} is left out: the mesh is not the head model, or has another UV layout"]
+    write_image(folder / MAKEHUMAN_TEXTURE, as_bytes(makehuman_texture(as_float(texture))))
+    return []
 
 
 def measure(
