@@ -15,7 +15,15 @@ from pipeline.runs.run_folder import LOG_FOLDER, MAKEHUMAN_TEXTURE, export_name,
 from pipeline.settings.loading import to_yaml
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import rendered_over, surely_shown
-from pipeline.texture.export import head_mesh, neutral_mesh, write_geometry, write_glb, write_obj, write_rigged_glb
+from pipeline.texture.export import (
+    head_mesh,
+    in_metres,
+    neutral_mesh,
+    write_geometry,
+    write_glb,
+    write_obj,
+    write_rigged_glb,
+)
 from pipeline.texture.initial import Initial
 from pipeline.texture.makehuman import is_in_head_layout, makehuman_texture
 from pipeline.texture.preview import preview
@@ -85,9 +93,10 @@ def write_textures(folder: Path, sampled: Sampled, initial: Initial, refined: Re
 
 
 def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture: np.ndarray, outward: float) -> Mesh:
-    """OBJ and GLB of the head under a photo's name; texture.png lies in the folder. Where the reconstruction has a rig, the
-    GLB moves and the head at rest is an OBJ too. Returns the mesh as in the photo, in the head frame."""
+    """OBJ and GLB of the head under a photo's name, in metres; texture.png lies in the folder. Where the reconstruction has
+    a rig, the GLB moves and the head at rest is an OBJ too. Returns the mesh as in the photo, in the head frame."""
     head, rig = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, outward), reconstruction.rig
+    head, rig = in_metres(head, rig, reconstruction.metres_per_unit)
     write_obj(folder, head, export_name(name))
     if rig is None:
         write_glb(folder, head, texture, export_name(name))
