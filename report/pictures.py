@@ -21,7 +21,7 @@ def tiles(photo: PhotoResults) -> dict[str, np.ndarray]:
     size = picture.shape[0]
     names = square_names(picture.shape[1] // size) if picture.shape[1] % size == 0 else None
     if names is None:
-        raise PhotoError(f"{photo.folder / 'preview.png'} is not a row of {len(TILES)} squares, or more of a whole head")
+        raise PhotoError(f"{photo.folder / 'preview.png'} is not a row of squares as the refinement writes it")
     return {name: picture[:, number * size : (number + 1) * size] for number, name in enumerate(names)}
 
 

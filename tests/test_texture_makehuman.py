@@ -105,7 +105,8 @@ def test_the_neck_fades_into_the_body():
     assert steps.max() < 0.04  # of a difference of .28
     length = round(NECK_FADE * neck_density(head_model()) * SIZE)
     assert 25 < length < 60
-    assert (column[cut + length + 2 : SIZE // 2] == body).all() and np.abs(column[cut + length // 2] - body).max() > 0.02
+    assert (column[cut + length + 2 : SIZE // 2] == body).all()
+    assert np.abs(column[cut + length // 2] - body).max() > 0.02
 
 
 def test_both_sides_of_the_cut_down_the_back_of_the_body_are_equal():
@@ -145,5 +146,6 @@ def test_the_setting_needs_a_head():
     config = load_config(None, ["output.makehuman=true", "reconstruct.system=head"])
     assert "head" in config.refinement_needs
     assert "head" not in load_config(None, ["reconstruct.system=face_mesh"]).refinement_needs
-    with pytest.raises(ConfigError, match="output.makehuman: got true with reconstruct.system: face_mesh.*needs head or auto"):
+    expected = "output.makehuman: got true with reconstruct.system: face_mesh.*needs head or auto"
+    with pytest.raises(ConfigError, match=expected):
         load_config(None, ["output.makehuman=true", "reconstruct.system=face_mesh"])

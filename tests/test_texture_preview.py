@@ -74,7 +74,8 @@ def test_previews_of_faces_and_heads_are_stacked_with_squares_of_one_size():
     face, whole = np.full((64, 5 * 64, 3), 200, np.uint8), np.full((32, 7 * 32, 3), 100, np.uint8)
     picture = stacked([face, whole])
     assert picture.shape == (64, 7 * 32, 3)
-    assert (picture[:32, : 5 * 32] == 200).all() and (picture[:32, 5 * 32 :] == 46).all() and (picture[32:] == 100).all()
+    assert (picture[:32, : 5 * 32] == 200).all() and (picture[32:] == 100).all()
+    assert (picture[:32, 5 * 32 :] == 46).all()  # the backdrop
 
 
 def test_the_program_writes_the_picture_of_a_run(tmp_path):
@@ -86,7 +87,12 @@ def test_the_program_writes_the_picture_of_a_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "needed"),
-    [(["OUT"], "usage: "), (["OUT", "all"], "all.png"), (["OUT", "all.txt"], "all.png"), (["OUT", "all.png"], "no finished photos")],
+    [
+        (["OUT"], "usage: "),
+        (["OUT", "all"], "all.png"),
+        (["OUT", "all.txt"], "all.png"),
+        (["OUT", "all.png"], "no finished photos"),
+    ],
 )
 def test_the_program_says_in_a_line_what_it_needs(tmp_path, monkeypatch, arguments, needed):
     monkeypatch.chdir(tmp_path)

@@ -97,7 +97,8 @@ def colours_at(texture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
     """Bilinear colours [N, 3] at texture coordinates [N, 2]."""
     height, width = texture.shape[:2]
     places = (uvs * (1, -1) + (0, 1)) * (width, height) - 0.5
-    return cv2.remap(texture, *places.T[..., None].astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    maps = places.T[..., None].astype(np.float32)
+    return cv2.remap(texture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
 
 
 def seam_steps(texture: np.ndarray, least: int = 32) -> dict[int, float]:

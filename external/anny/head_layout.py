@@ -63,8 +63,8 @@ def makehuman_lookup(
     """Where each texel of MakeHuman's layout lies in ours: [side, side, 2], u and v; NaN where MakeHuman has no head.
     And the triangle that it lies in [side, side], -1 where there is none.
 
-    shift: to the right and down, in texels: of the point of each texel that is meant, 0 is its centre. Bilinear sampling
-    of our texture gives the texture in MakeHuman's layout.
+    shift: to the right and down, in texels, from a texel's centre to its point that is looked up. Bilinear sampling of
+    our texture gives the texture in MakeHuman's layout.
     """
     # Here, because the set-up imports this package before the renderer is compiled.
     from renderer.interpolate import interpolate

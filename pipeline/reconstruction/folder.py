@@ -147,7 +147,8 @@ def _checked_pose(given: object, path: Path) -> np.ndarray:
 def _checked_unit(given: object, path: Path) -> float:
     """metres_per_unit of source.json. Raises ReconstructionError."""
     if isinstance(given, bool) or not isinstance(given, int | float) or not 1e-9 <= given <= 1e9:
-        raise ReconstructionError(f"{path}: metres_per_unit is {given!r}; a number above 0, such as 0.01 for centimetres, is needed")
+        needed = "a number above 0, such as 0.01 for centimetres, is needed"
+        raise ReconstructionError(f"{path}: metres_per_unit is {given!r}; {needed}")
     return float(given)
 
 

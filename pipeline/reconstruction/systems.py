@@ -1,7 +1,8 @@
 """The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
 
-Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `metres_per_unit` of its meshes, `batch`,
-how many photos it takes at once, and `make`: of photos, for each a list of Made, one per face. It raises where one photo fails.
+Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `metres_per_unit` of its meshes,
+`batch`, how many photos it takes at once, and `make`: of photos, for each a list of Made, one per face. It raises where
+one photo fails.
 """
 
 from collections.abc import Sequence

@@ -119,8 +119,8 @@ class OutputSettings(Settings):
     preview_size: int = Field(512, ge=64, le=4096)
     """Height in pixels of each picture in preview.png."""
     makehuman: bool = False
-    """Also write texture_makehuman.png: the texture of a head in MakeHuman's UV layout, for any character of MakeHuman, MPFB or
-    Anny."""
+    """Also write texture_makehuman.png: the texture of a head in MakeHuman's UV layout, for any character of MakeHuman,
+    MPFB or Anny."""
 
 
 class LogSettings(Settings):

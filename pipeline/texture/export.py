@@ -1,4 +1,4 @@
-"""Files other programs open: OBJ with MTL, and GLB. The head is upright, y up, facing +z; lengths are metres, as glTF has it.
+"""Files other programs open: OBJ with MTL, and GLB. The head is upright, y up, facing +z; lengths are in metres.
 
 The light is in the texture: the GLB's material is unlit (KHR_materials_unlit), the OBJ's, whose format has no such word,
 plain diffuse without gloss. With a rig the GLB holds the head at rest and morph targets, whose weights are the photo's.

@@ -1,7 +1,7 @@
 """texture_makehuman.png: the texture of a head in MakeHuman's UV layout, for characters of MakeHuman, MPFB and Anny.
 
-Of their texture the head has its own islands: face and scalp, neck, sockets, mouth, eyeballs, tongue and teeth. The rest,
-the body's skin above all, has one colour, into which the neck fades.
+Face, scalp, neck, eye sockets, mouth, eyeballs, tongue and teeth come from our texture. The rest, above all the body's
+skin, has one colour, into which the neck fades.
 """
 
 from functools import cache
@@ -24,7 +24,7 @@ SAMPLE_SIDE = 0.5  # texels along a side of what a sample stands for
 LEVELS = 6  # of the pyramid of our texture; MakeHuman's eyeballs have 20 times fewer texels along a mm
 NECK_FADE = 80.0  # mm of the body over which the neck's colour becomes the body's
 BACK = (0.5, 0.9)  # of the neck's half width in the layout: from where on, and where fully, left and right become equal
-GUTTER = 4.0 / 1024  # of the texture's side: islands keep their colour so far beyond their edge, and fade over as much more
+GUTTER = 4.0 / 1024  # of the texture's side: how far islands keep their colour beyond the edge, then fade over as much
 SAME_UV = 1e-4  # how far texture coordinates of a mesh may lie from those of our layout
 
 
@@ -49,7 +49,7 @@ def makehuman_texture(texture: np.ndarray) -> np.ndarray:
     skin, inside = part == model.part_names.index(SKIN), triangles >= 0
     neck = np.append(neck_area(model), False)[triangles]
     result = np.empty_like(colours)
-    result[:] = np.median(colours[skin], axis=0)  # scalp and neck are filled with plain skin, hair and brows do not count
+    result[:] = np.median(colours[skin], axis=0)  # plain skin: most of scalp and neck is filled with it
     fade = NECK_FADE * neck_density(model) * side
     near = _window(neck, round(fade) + 1)
     _blend_below_neck(result[near], colours[near], neck[near], fade)
@@ -61,7 +61,7 @@ def makehuman_texture(texture: np.ndarray) -> np.ndarray:
 
 
 def neck_area(model: HeadModel) -> np.ndarray:
-    """Whether each triangle [T] lies in the island of MakeHuman's layout that head and body share: the neck, to its cut."""
+    """Whether each triangle [T] is of the neck: in the island of MakeHuman's layout that head and body share."""
     loop = np.isin(model.triangles, model.neck_loop())
     reached = np.zeros(len(model.uvs), bool)
     reached[model.uv_triangles[loop]] = True

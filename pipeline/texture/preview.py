@@ -27,7 +27,8 @@ FACE_VIEWS = {"right": -45.0, "left": 45.0}
 HEAD_VIEWS = {"right_profile": -90.0, **FACE_VIEWS, "left_profile": 90.0}
 BACKDROP = 0.18
 FOCAL = 3.0  # of the picture's side: a portrait lens
-SHADE, LIGHT = 0.35, np.array([0.0, 0.6, 0.8])  # share taken off where no light falls; its direction: the camera's, from above
+SHADE = 0.35  # share of the brightness that a surface without light lacks
+LIGHT = np.array([0.0, 0.6, 0.8])  # direction to the light: from above the camera
 NORMALS_SIZE = 512  # texels along a side of the map of normals
 
 
@@ -81,7 +82,7 @@ def preview(
 
 
 def stacked(previews: list[np.ndarray]) -> np.ndarray:
-    """Previews, uint8 [H, W, 3] each, below each other with squares of one size; the shorter rows end in the backdrop."""
+    """Previews, uint8 [H, W, 3] each, below each other with squares of one size; shorter rows end in the backdrop."""
     size = min(row.shape[0] for row in previews)
     rows = [
         cv2.resize(row, (round(row.shape[1] * size / row.shape[0]), size), interpolation=cv2.INTER_AREA)
@@ -115,7 +116,8 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"{usage} (got {len(arguments)} arguments)")
     out, picture = map(Path, arguments)
     if Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
-        raise ConfigError(f"{picture} does not end like a picture: give a name such as {picture.stem or 'previews'}.png")
+        example = f"{picture.stem or 'previews'}.png"
+        raise ConfigError(f"{picture} does not end like a picture: give a name such as {example}")
     paths = sorted(out.glob("*/preview.png"))
     if not paths:
         raise ConfigError(f"{out} holds no finished photos (no */preview.png)")

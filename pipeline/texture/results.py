@@ -93,8 +93,11 @@ def write_textures(folder: Path, sampled: Sampled, initial: Initial, refined: Re
 
 
 def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture: np.ndarray, outward: float) -> Mesh:
-    """OBJ and GLB of the head under a photo's name, in metres; texture.png lies in the folder. Where the reconstruction has
-    a rig, the GLB moves and the head at rest is an OBJ too. Returns the mesh as in the photo, in the head frame."""
+    """OBJ and GLB of the head under a photo's name, in metres; texture.png lies in the folder.
+
+    Where the reconstruction has a rig, the GLB moves and the head at rest is an OBJ too. Returns the mesh as in the
+    photo, in the head frame.
+    """
     head, rig = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, outward), reconstruction.rig
     head, rig = in_metres(head, rig, reconstruction.metres_per_unit)
     write_obj(folder, head, export_name(name))
