@@ -24,7 +24,7 @@ SAMPLE_SIDE = 0.5  # texels along a side of what a sample stands for
 LEVELS = 6  # of the pyramid of our texture; MakeHuman's eyeballs have 20 times fewer texels along a mm
 NECK_FADE = 80.0  # mm of the body over which the neck's colour becomes the body's
 BACK = (0.5, 0.9)  # of the neck's half width in the layout: from where on, and where fully, left and right become equal
-GUTTER = 4.0 / 1024  # of the texture's side: how far islands keep their colour beyond the edge, then fade over as much
+GUTTER = 2.5 / 1024  # of the texture's side: how far islands keep their colour beyond the edge, then fade over as much
 SAME_UV = 1e-4  # how far texture coordinates of a mesh may lie from those of our layout
 
 
