@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -128,6 +129,9 @@ def refine_photo(
     with log.part("write", 0.8):
         texture = results.write_textures(folder, sampled, initial, refined)
         head = results.export_head(folder, task.name, reconstruction, texture, sampled.outward)
+        if config.output.makehuman:
+            notes = results.write_makehuman(folder, reconstruction.mesh, texture)
+            refined = replace(refined, notes=[*refined.notes, *notes])
     with log.part("measure", 0.9):
         scores, overlay = results.measure(reconstruction, sampled.visibility, texture, config.assets)
         preview = results.write_pictures(folder, reconstruction, overlay, texture, head, config.output.preview_size)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 REFERENCE_TEXTURE = 1024  # texels on the longer side; NEAREST_REACH is measured at this size
+# A share of the texture, not a length on the surface: what lies outside the islands serves filters and mip levels.
 NEAREST_REACH = 8.0  # texels over which the nearest colour fades into the smooth fill
 
 

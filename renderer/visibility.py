@@ -10,8 +10,7 @@ from renderer.interpolate import interpolate
 from renderer.mesh import Mesh, normalised, vertex_normals
 from renderer.rasterize import rasterize, rasterize_uv
 
-REFERENCE_TEXTURE = 1024  # texels on the longer side; RAMP and `erosion` are measured at this size
-RAMP = 3.0  # texels over which confidence rises beside hidden texels
+REFERENCE_TEXTURE = 1024  # texels on the longer side; `erosion` and `ramp` are measured at this size
 DEPTH_BUFFER = (1024, 2048)  # px, least and largest longer side of the z-buffer
 STEEPEST = 8.0  # largest slope (depth change per step on the surface) that the occlusion test follows
 
@@ -39,18 +38,19 @@ def texel_geometry(mesh: Mesh, height: int, width: int) -> TexelGeometry:
 
 def visibility(
     geometry: TexelGeometry, mesh: Mesh, camera: Camera,
-    full_cosine: float = 0.35, zero_cosine: float = 0.15, erosion: float = 2.0,
+    full_cosine: float = 0.35, zero_cosine: float = 0.15, erosion: float = 2.0, ramp: float = 3.0,
 ) -> np.ndarray:  # fmt: skip
     """Confidence [H, W] float32, 0..1, that the photo shows a texel: viewing angle factor times occlusion factor.
 
     The angle factor is a smooth step of the cosine between the outward normal and the direction to the camera: 0 at
     zero_cosine, 1 at full_cosine. The occlusion factor is 0 for texels that the mesh hides or that project outside the
-    photo, and within `erosion` texels of them; it rises to 1 over RAMP more texels (both in texels of a 1024 texture;
-    other sizes in proportion). Outside the islands the confidence is 0. Raises ValueError for cosines out of order.
+    photo, and within `erosion` texels of them; it rises to 1 over `ramp` more texels (both in texels of a 1024 texture;
+    other sizes in proportion). A caller that knows the size of the surface gives both as lengths on it, times the
+    texels along a length. Outside the islands the confidence is 0. Raises ValueError for values out of order.
     """
-    if not -1 <= zero_cosine < full_cosine <= 1 or erosion < 0:
-        given = f"zero_cosine {zero_cosine}, full_cosine {full_cosine}, erosion {erosion}"
-        raise ValueError(f"{given}: -1 <= zero_cosine < full_cosine <= 1 and erosion >= 0 are needed")
+    if not -1 <= zero_cosine < full_cosine <= 1 or erosion < 0 or ramp <= 0:
+        given = f"zero_cosine {zero_cosine}, full_cosine {full_cosine}, erosion {erosion}, ramp {ramp}"
+        raise ValueError(f"{given}: -1 <= zero_cosine < full_cosine <= 1, erosion >= 0 and ramp > 0 are needed")
     seen = unoccluded(geometry, mesh, camera)
     cosines = _view_cosines(geometry)
     cosines *= _sign(cosines, seen, geometry.mask)
@@ -62,7 +62,7 @@ def visibility(
         scale = max(geometry.mask.shape) / REFERENCE_TEXTURE
         distance = cv2.distanceTransform((~hidden).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         # Distances are between texel centres; the border of the hidden area is half a texel nearer.
-        angle = angle * np.clip((distance - 0.5 - erosion * scale) / (RAMP * scale), 0, 1)
+        angle = angle * np.clip((distance - 0.5 - erosion * scale) / (ramp * scale), 0, 1)
     return np.where(seen, angle, 0).astype(np.float32)
 
 

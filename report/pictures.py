@@ -8,19 +8,21 @@ import numpy as np
 from PIL import Image
 
 from pipeline.reconstruction.images import PhotoError, read_photo
+from pipeline.texture.preview import FACE_VIEWS, PICTURES, square_names
 from renderer.mesh import Mesh, joined_corners, vertex_normals
 from report.collect import PhotoResults
 
-TILES = ("photo", "rendering", "texture", "right", "left")  # of preview.png, from left to right
+TILES = (*PICTURES, *FACE_VIEWS)  # squares that every preview.png has
 
 
 def tiles(photo: PhotoResults) -> dict[str, np.ndarray]:
-    """{name of TILES: uint8 [S, S, 3]}: the squares of a photo's preview.png. Raises PhotoError."""
+    """{name: uint8 [S, S, 3]}: the squares of a photo's preview.png, at least those of TILES. Raises PhotoError."""
     picture = read_photo(photo.folder / "preview.png")
     size = picture.shape[0]
-    if picture.shape[1] != len(TILES) * size:
-        raise PhotoError(f"{photo.folder / 'preview.png'} does not have {len(TILES)} squares")
-    return {name: picture[:, number * size : (number + 1) * size] for number, name in enumerate(TILES)}
+    names = square_names(picture.shape[1] // size) if picture.shape[1] % size == 0 else None
+    if names is None:
+        raise PhotoError(f"{photo.folder / 'preview.png'} is not a row of squares as the refinement writes it")
+    return {name: picture[:, number * size : (number + 1) * size] for number, name in enumerate(names)}
 
 
 def photo_and_rendering(photo: PhotoResults) -> list[np.ndarray]:

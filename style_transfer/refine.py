@@ -16,7 +16,9 @@ from style_transfer.settings import RefineSettings
 
 SEEN = 0.99  # confidence from which a texel may give style
 LOG_EVERY = 10
-SUPPORT_REACH = 4  # texels to either side that a texel's share of the pixels is held against
+# Texels to either side that a texel's share of the pixels is held against. Not a length on the surface: the share
+# varies from texel to texel, as pixels happen to hit them.
+SUPPORT_REACH = 4
 COLOUR_SPAN = 2  # the paper's colours span -1..1, ours 0..1: its weight of the rendering loss expects twice our L1
 
 

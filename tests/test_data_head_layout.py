@@ -203,8 +203,9 @@ def test_skin_is_cut_in_the_middle_of_the_back_only(model, layout):
 
 def test_lookup_of_makehumans_layout_finds_the_same_point_of_the_head(model, layout):
     side = 256
-    lookup = makehuman_lookup(model, layout, side)
+    lookup, triangles = makehuman_lookup(model, layout, side)
     there = rasterize_uv(model.uvs, model.uv_triangles, side, side)
+    np.testing.assert_array_equal(triangles, there.face_ids)
     covered = there.face_ids >= 0
     np.testing.assert_array_equal(np.isfinite(lookup).all(axis=2), covered)
     expected = interpolate(model.vertices, model.triangles, there)[covered]
@@ -216,6 +217,12 @@ def test_lookup_of_makehumans_layout_finds_the_same_point_of_the_head(model, lay
     assert drawn.mean() > 0.97
     distance = np.linalg.norm(places[row, column] - expected, axis=1)[drawn]
     assert np.percentile(distance, 95) < 0.001
+
+
+def test_a_shift_of_the_lookup_is_in_texels_to_the_right_and_down(model, layout):
+    plain, _ = makehuman_lookup(model, layout, 128)
+    shifted, _ = makehuman_lookup(model, layout, 128, (1.0, 2.0))
+    np.testing.assert_allclose(shifted[:-2, :-1], plain[2:, 1:], atol=1e-5)
 
 
 # ---- making ----------------------------------------------------------------------------------------------------------

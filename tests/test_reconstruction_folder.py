@@ -85,6 +85,19 @@ def test_what_is_optional_may_be_missing(folder):
         assert load_reconstruction(folder).symmetric == symmetric
 
 
+def test_the_unit_of_length_is_the_makers(folder):
+    assert load_reconstruction(folder).metres_per_unit == 1
+    (folder / "source.json").write_text('{"metres_per_unit": 0.1}')
+    assert load_reconstruction(folder).metres_per_unit == 0.1
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "true", '"0.1"', "null", "[1]", "1e400", "1e12"])
+def test_a_unit_of_length_that_is_none(folder, given):
+    (folder / "source.json").write_text(f'{{"metres_per_unit": {given}}}')
+    with pytest.raises(ReconstructionError, match="source.json: metres_per_unit is .*a number above 0"):
+        load_reconstruction(folder)
+
+
 def test_content_is_any_image(folder):
     content = np.random.default_rng(0).integers(0, 255, (70, 30, 3), dtype=np.uint8)
     write_image(folder / "content.png", content)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch._dynamo  # noqa: F401  Triton, loaded after TensorFlow, crashes: run.sh has two processes, the tests one
+import trimesh
 from PIL import Image
 from stand_in_assets import (
     published_shapes,
@@ -104,6 +105,16 @@ def test_the_crop_is_the_photo_pixel_for_pixel(finished, test_data):
         # detections/*.txt are taken where they are there
         given = np.loadtxt(test_data / "photos" / "detections" / f"{name}.txt")
         np.testing.assert_allclose(np.array(source["points"]) + [left, top], given + 0.5, atol=1e-6)
+
+
+def test_exports_are_in_metres(finished, test_data):
+    """The Basel Face Model has decimetres: its face is 2 units high."""
+    folder = finished(test_data)[0] / "00073"
+    assert load_reconstruction(folder / "reconstruction").metres_per_unit == 0.1
+    for ending in ("obj", "glb"):
+        loaded = trimesh.load(folder / f"00073.{ending}", force="mesh", process=False)
+        sizes = np.ptp(load_reconstruction(folder / "reconstruction").mesh.vertices, axis=0)
+        assert np.linalg.norm(loaded.extents) == pytest.approx(0.1 * np.linalg.norm(sizes), rel=0.3)  # of turned boxes
 
 
 def test_one_batch_is_as_good_as_one_by_one(finished, assets, test_data, tmp_path):

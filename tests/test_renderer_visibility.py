@@ -96,6 +96,18 @@ def test_confidence_ends_before_the_hidden_area():
     assert confidence.dtype == np.float32 and confidence.min() >= 0 and confidence.max() == 1
 
 
+def test_confidence_rises_over_the_ramp():
+    mesh = grid_mesh(bump, 41, 51)
+    geometry = texel_geometry(mesh, 256, 200)
+    distance = distance_to(geometry.mask & ~unoccluded(geometry, mesh, CAMERA)) - 0.5
+    frontal = geometry.mask & (cosines(geometry) > 0.4)
+    for ramp in (16.0, 40.0):  # texels of a 1024 texture, 4 and 10 of this one
+        confidence = visibility(geometry, mesh, CAMERA, erosion=0.0, ramp=ramp)
+        expected = np.clip(distance / (ramp / 4), 0, 1)
+        assert ((expected > 0.1) & (expected < 0.9) & frontal).sum() > 100
+        np.testing.assert_allclose(confidence[frontal], expected[frontal], atol=1e-4)
+
+
 def test_small_gap_between_two_sheets_is_seen():
     """A sheet one hundredth of the distance behind another is hidden exactly where the first one covers it."""
     back = grid_mesh(plane, 5, 6)
@@ -151,6 +163,6 @@ def test_nothing_to_see():
 def test_bad_settings_are_refused():
     mesh = grid_mesh(plane, 4, 5)
     geometry = texel_geometry(mesh, 10, 12)
-    for settings in ({"full_cosine": 0.1}, {"zero_cosine": 0.5}, {"erosion": -1.0}):
+    for settings in ({"full_cosine": 0.1}, {"zero_cosine": 0.5}, {"erosion": -1.0}, {"ramp": 0.0}):
         with pytest.raises(ValueError, match="needed"):
             visibility(geometry, mesh, CAMERA, **settings)

@@ -249,6 +249,31 @@ def test_faces_turned_over_and_parts_without_area_are_valid(small, tmp_path):
     assert validator_issues(tmp_path / "ann.glb")["numErrors"] == 0
 
 
+def test_exports_are_in_metres_whatever_the_unit_of_the_reconstruction(tmp_path):
+    plain = moving_head()
+    pose = plain.head_to_camera.copy()
+    pose[:3, 3] *= 10
+    lengths = ("neutral", "target_offsets", "eye_centres", "eye_radii")
+    rig = replace(plain.rig, **{name: getattr(plain.rig, name) * 10 for name in lengths})
+    mesh = replace(plain.mesh, vertices=plain.mesh.vertices * 10)
+    decimetres = replace(plain, mesh=mesh, head_to_camera=pose, rig=rig, metres_per_unit=0.1)
+    read = []
+    for name, reconstruction in (("m", plain), ("dm", decimetres)):
+        (tmp_path / name).mkdir()
+        exported_to(tmp_path / name, reconstruction)
+        glb = Read(tmp_path / name / "ann.glb")
+        obj, neutral = (load_mesh(tmp_path / name / f"{stem}.obj").vertices for stem in ("ann", "ann_neutral"))
+        read.append((glb.positions, glb.targets("POSITION"), obj, neutral))
+    for expected, found in zip(*read, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert 0.2 < np.ptp(read[1][0], axis=0)[1] < 0.4
+    # Without a rig
+    exported_to(tmp_path, replace(decimetres, rig=None))
+    np.testing.assert_allclose(load_mesh(tmp_path / "ann.obj").vertices, read[0][2], atol=1e-6)
+    size = np.ptp(Read(tmp_path / "ann.glb").positions, axis=0)
+    np.testing.assert_allclose(size, np.ptp(read[0][2], axis=0), atol=1e-5)
+
+
 def test_without_a_rig_the_files_are_the_plain_ones(small, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch._dynamo  # noqa: F401  Triton, loaded after TensorFlow, crashes: run.sh has two processes, the tests one
 from PIL import Image
+from textured_heads import seam_steps
 
 import refine
+from external.setup import FOLDER
+from external.wheel_pins import HEAD
 from pipeline.reconstruction import program
 from pipeline.reconstruction.folder import load_reconstruction
 from pipeline.reconstruction.photos import find_photos
@@ -120,3 +123,25 @@ def test_the_reconstruction_is_the_photos(finished, test_data):
         expected = np.array(found.source["points"])
         eyes = [points[[33, 133]].mean(0), points[[362, 263]].mean(0)]
         assert np.abs(eyes - expected[:2]).max() < 0.15 * np.linalg.norm(expected[0] - expected[1])
+
+
+def test_a_whole_head_at_2048_shows_no_seam_at_any_mip_level_and_its_glb_is_small(test_data, tmp_path):
+    photos = [photo.path for photo in find_photos([test_data / "photos"])] if (test_data / "photos").is_dir() else []
+    if not photos or not (FOLDER / HEAD.makes.path).is_file():
+        pytest.skip(f"needs a real photo in {test_data / 'photos'} and the head model of the set-up")
+    photo = max(photos, key=_unevenness)
+    words = [str(photo), "-o", str(tmp_path / "out"), "reconstruct.system=head", "texture_size=2048", "device=cpu"]
+    words += ["refine.features=none", "output.preview_size=96"]
+    assert program.main(words) == 0 and refine.main(words) == 0
+    (folder,) = results(tmp_path / "out")
+    assert (folder / f"{folder.name}.glb").stat().st_size < 10e6
+    steps = seam_steps(picture(folder / "texture.png").astype(np.float32))
+    print({side: round(255 * step, 2) for side, step in steps.items()})
+    assert max(step for side, step in steps.items() if side >= 64) < 1 / 255
+    assert steps[32] < 4 / 255  # one texel is 27 mm of the face
+
+
+def _unevenness(path):
+    """How much the light of a photo's halves differs: the harder, the more a seam would show."""
+    grey = picture(path).mean(-1)
+    return abs(np.diff([half.mean() for half in np.array_split(grey, 2, axis=1)])[0])

@@ -2,6 +2,7 @@
 
 import functools
 
+import cv2
 import numpy as np
 from head_file import head_model
 
@@ -90,3 +91,31 @@ def photographed(yaw: float = 0.0, odd: float = 0.15, size: int = 640) -> Recons
     camera = Camera(size + 20, size, 2.6 * size, 2.6 * size, size / 2 + 10, size / 2)
     photo, _ = render(painted(2 * size, odd), mesh, camera, (0.25, 0.35, 0.30))
     return Reconstruction(mesh, camera, as_bytes(photo), None, None, pose, True, {}, rig())
+
+
+def colours_at(texture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+    """Bilinear colours [N, 3] at texture coordinates [N, 2]."""
+    height, width = texture.shape[:2]
+    places = (uvs * (1, -1) + (0, 1)) * (width, height) - 0.5
+    maps = places.T[..., None].astype(np.float32)
+    return cv2.remap(texture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+
+
+def seam_steps(texture: np.ndarray, least: int = 32) -> dict[int, float]:
+    """{side of a mip level: largest colour step, 0..1, between both sides of the seam down the back of the head}.
+
+    texture: [S, S, 3] float32, 0..1. least: side of the coarsest level.
+    """
+    layout = load_head_layout()
+    skin = np.array(layout.island_names)[layout.islands] == "skin"
+    ends = layout.uvs[layout.seams[np.isin(layout.seams[:, 0, 0], layout.uv_triangles[skin])]].astype(np.float64)
+    back = ends[np.abs(ends[:, 0, :, 0] + ends[:, 1, :, 0] - 1).max(1) < 1e-4]  # [E, 2 sides, 2 ends, 2]
+    assert len(back) > 15
+    shares = np.linspace(0, 1, 9)[:, None, None, None]
+    sides = (back[:, :, 0] * (1 - shares) + back[:, :, 1] * shares).reshape(-1, 2, 2)
+    steps, level = {}, texture
+    while len(level) >= least:
+        found = np.abs(colours_at(level, sides[:, 0]) - colours_at(level, sides[:, 1]))
+        steps[len(level)] = float(found.max())
+        level = cv2.resize(level, (len(level) // 2,) * 2, interpolation=cv2.INTER_AREA)
+    return steps

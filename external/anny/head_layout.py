@@ -57,15 +57,20 @@ def face_area(model: HeadModel) -> np.ndarray:
     return inside & skin
 
 
-def makehuman_lookup(model: HeadModel, layout: HeadLayout, side: int) -> np.ndarray:
+def makehuman_lookup(
+    model: HeadModel, layout: HeadLayout, side: int, shift: tuple[float, float] = (0.0, 0.0)
+) -> tuple[np.ndarray, np.ndarray]:
     """Where each texel of MakeHuman's layout lies in ours: [side, side, 2], u and v; NaN where MakeHuman has no head.
+    And the triangle that it lies in [side, side], -1 where there is none.
 
-    `renderer.lookup` or any bilinear sampling of our texture there gives the texture in MakeHuman's layout.
+    shift: to the right and down, in texels, from a texel's centre to its point that is looked up. Bilinear sampling of
+    our texture gives the texture in MakeHuman's layout.
     """
     # Here, because the set-up imports this package before the renderer is compiled.
     from renderer.interpolate import interpolate
     from renderer.rasterize import rasterize_uv
 
-    fragments = rasterize_uv(model.uvs, model.uv_triangles, side, side)
+    uvs = model.uvs.astype(np.float64) + np.array([-shift[0], shift[1]]) / side
+    fragments = rasterize_uv(uvs, model.uv_triangles, side, side)
     places = interpolate(layout.uvs, layout.uv_triangles, fragments)
-    return np.where((fragments.face_ids >= 0)[..., None], places, np.nan)
+    return np.where((fragments.face_ids >= 0)[..., None], places, np.nan), fragments.face_ids

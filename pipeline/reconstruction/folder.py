@@ -39,6 +39,7 @@ class Reconstruction:
     symmetric: bool  # the UV layout is symmetric about u = 0.5
     source: dict  # source.json, {} where there is none
     rig: Rig | None = None
+    metres_per_unit: float = 1.0  # of the mesh's lengths
 
 
 def save_reconstruction(
@@ -105,7 +106,8 @@ def _load(folder: Path, limits: LimitSettings) -> Reconstruction:
         if given is None:
             raise ReconstructionError(f"{folder / 'rig.npz'} needs head_to_camera in source.json, which says where its frame is")
         rig = load_rig(folder / "rig.npz", limits, mesh, pose)
-    return Reconstruction(mesh, camera, photo, mask, content, pose, symmetric, source, rig)
+    metres = _checked_unit(source.get("metres_per_unit", 1.0), folder / "source.json")
+    return Reconstruction(mesh, camera, photo, mask, content, pose, symmetric, source, rig, metres)
 
 
 def _source(path: Path) -> dict:
@@ -140,6 +142,14 @@ def _checked_pose(given: object, path: Path) -> np.ndarray:
             "a translation, a last row 0 0 0 1"
         )
     return pose
+
+
+def _checked_unit(given: object, path: Path) -> float:
+    """metres_per_unit of source.json. Raises ReconstructionError."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 1e-9 <= given <= 1e9:
+        needed = "a number above 0, such as 0.01 for centimetres, is needed"
+        raise ReconstructionError(f"{path}: metres_per_unit is {given!r}; {needed}")
+    return float(given)
 
 
 def _frontal_pose(mesh: Mesh) -> np.ndarray:

@@ -26,7 +26,7 @@ from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, parse
 from pipeline.settings.loading import fingerprint
 from pipeline.settings.schema import Config
 
-VERSION = "1"  # of what this stage writes; raised when the same photo gives another reconstruction
+VERSION = "2"  # of what this stage writes; raised when the same photo gives another reconstruction
 SECONDS_EACH = {"auto": 2.0, "head": 2.0, "face_mesh": 1.0, "deep3dfacerecon": 1.0}  # for a photo, on 2 x86-64 cores
 BATCH_PIXELS = 64e6  # decoded photos that wait for a batch hold fewer pixels than these and one photo more
 
@@ -158,6 +158,7 @@ class Reconstructor:
                 "head_to_camera": result.head_to_camera.tolist(),
                 "points": (face.points - result.crop[:2]).tolist(),
                 **({"uv_symmetry": "u=0.5"} if one.system.symmetric else {}),
+                **({"metres_per_unit": one.system.metres_per_unit} if one.system.metres_per_unit != 1 else {}),
                 "photo": {**of_photo, "crop": list(result.crop)},
                 "faces": names,
                 "fingerprint": found.task.fingerprint,

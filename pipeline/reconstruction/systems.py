@@ -1,7 +1,8 @@
 """The reconstruction systems, alike to the stage that calls them: faces in, mesh, camera and crop out.
 
-Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `batch`, how many photos it takes at
-once, and `make`: of photos, for each a list of Made, one per face. It raises where one photo fails.
+Each has `parse(upright pixels, face)` or None (see pipeline.reconstruction.detect), `metres_per_unit` of its meshes,
+`batch`, how many photos it takes at once, and `make`: of photos, for each a list of Made, one per face. It raises where
+one photo fails.
 """
 
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class FaceMesh:
 
     name = "MTCNN + MediaPipe Face Mesh + face template"
     parts = ("mtcnn", "face_mesh")
+    metres_per_unit = 1.0
     symmetric = True
     batch = 1
 
@@ -80,6 +82,7 @@ class Head:
 
     name = "MTCNN + MediaPipe Face Mesh + head model"
     parts = ("mtcnn", "face_mesh", "head")
+    metres_per_unit = 1.0
     symmetric = True
     batch = 1
 
@@ -186,6 +189,7 @@ class Deep3DFaceRecon:
 
     name = "MTCNN + Deep3DFaceRecon + Basel Face Model 2009"
     parts = ("mtcnn", "deep3dfacerecon")
+    metres_per_unit = 0.1
     symmetric = False  # the layout of the Basel Face Model is symmetric only roughly
     parse = None
     batch = 16

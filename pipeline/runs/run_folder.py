@@ -35,6 +35,7 @@ RESULTS = (
     "metrics.json",
 )  # fmt: skip
 LOG_FOLDER = "tensorboard"
+MAKEHUMAN_TEXTURE = "texture_makehuman.png"  # with output.makehuman
 
 LOCK = ".lock"
 _MARK = "folder of FaceRefiner runs, process "  # what .lock says, before the number of the process
@@ -127,7 +128,8 @@ class RunFolder:
         folder = self.results(name)
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         # OUTs that were made before `export_name` told "a b" from "a_b" have exports of another name.
-        ours = {*results_of(name), *_exports(re.sub(r"[^\w.-]+", "_", name)), LOG_FOLDER, neutral_name(name)}
+        former = _exports(re.sub(r"[^\w.-]+", "_", name))
+        ours = {*results_of(name), *former, LOG_FOLDER, MAKEHUMAN_TEXTURE, neutral_name(name)}
         return replaced_folder(folder, keep=[entry for entry in found if entry not in ours])
 
     def replaced_reconstruction(self, name: str) -> AbstractContextManager[Path]:

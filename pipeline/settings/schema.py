@@ -119,6 +119,9 @@ class OutputSettings(Settings):
 
     preview_size: int = Field(512, ge=64, le=4096)
     """Height in pixels of each picture in preview.png."""
+    makehuman: bool = False
+    """Also write texture_makehuman.png: the texture of a head in MakeHuman's UV layout, for any character of MakeHuman,
+    MPFB or Anny."""
 
 
 class LogSettings(Settings):
@@ -161,6 +164,16 @@ class Config(Settings):
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Raises ValueError where settings contradict each other."""
+        if self.output.makehuman and self.reconstruct.system not in ("auto", "head"):
+            raise ValueError(
+                f"output.makehuman: got true with reconstruct.system: {self.reconstruct.system}, whose mesh is not "
+                "MakeHuman's head; it needs head or auto"
+            )
+        return self
+
     @property
     def reconstruction_needs(self) -> list[str]:
         """Parts, as `external.assets` names them, that the reconstruction cannot do without."""
@@ -169,4 +182,5 @@ class Config(Settings):
     @property
     def refinement_needs(self) -> list[str]:
         """Parts, as `external.assets` names them, that the refinement cannot do without."""
-        return [name for name in (self.renderer, self.refine.features) if name in ("nvdiffrast", "vgg16")]
+        needs = [name for name in (self.renderer, self.refine.features) if name in ("nvdiffrast", "vgg16")]
+        return needs + (["head"] if self.output.makehuman else [])

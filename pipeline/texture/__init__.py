@@ -5,5 +5,5 @@
     initial       I_C: a content image, or the completion (completion, relight)
     refined       I_X: the refinement
     comparison    the rendering that textures are compared with the photo in
-    results       the files of a photo (export, preview, provenance, scores, tensorboard_log)
+    results       the files of a photo (export, makehuman, preview, provenance, scores, tensorboard_log)
 """

@@ -1,4 +1,4 @@
-"""Files other programs open: OBJ with MTL, and GLB. The head is upright, y up, facing +z; units as in the reconstruction.
+"""Files other programs open: OBJ with MTL, and GLB. The head is upright, y up, facing +z; lengths are in metres.
 
 The light is in the texture: the GLB's material is unlit (KHR_materials_unlit), the OBJ's, whose format has no such word,
 plain diffuse without gloss. With a rig the GLB holds the head at rest and morph targets, whose weights are the photo's.
@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,15 @@ def head_mesh(mesh: Mesh, head_to_camera: np.ndarray, outward: float = 1.0) -> M
     order = [0, 1, 2] if outward > 0 else [0, 2, 1]
     vertices = (mesh.vertices - translation) @ rotation
     return Mesh(vertices, mesh.faces[:, order], mesh.uvs, mesh.uv_faces[:, order])
+
+
+def in_metres(head: Mesh, rig: Rig | None, metres_per_unit: float) -> tuple[Mesh, Rig | None]:
+    """A mesh and its rig with lengths in metres. metres_per_unit: of the reconstruction."""
+    if metres_per_unit == 1:
+        return head, rig
+    mesh = replace(head, vertices=head.vertices * metres_per_unit)
+    lengths = ("neutral", "target_offsets", "eye_centres", "eye_radii")
+    return mesh, rig and replace(rig, **{name: getattr(rig, name) * np.float32(metres_per_unit) for name in lengths})
 
 
 def write_obj(folder: Path, mesh: Mesh, name: str) -> None:

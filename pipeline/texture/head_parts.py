@@ -26,7 +26,7 @@ from renderer.rasterize import Fragments, rasterize_uv
 SKIN, MOUTH, TONGUE = "skin", "mouth", "tongue"
 SOCKETS = {"left": "eye_socket_left", "right": "eye_socket_right"}
 TEETH = ("upper_teeth", "lower_teeth")
-COARSE = 4  # work on broad regions is done in a texture this many times smaller
+COARSE = 4  # work on broad regions is done in a texture this many times smaller: a share of it, whatever its size
 
 # Lengths are in millimetres on a head with PUPIL_DISTANCE between the eyes, whose midpoint is the origin.
 SEAM_WIDTH = 100.0  # from the seam, within which the texture becomes symmetric
@@ -36,7 +36,7 @@ FRONT = -60.0  # z in front of which texels are counted for the density
 FOREHEAD, CHIN, SIDES = 40.0, -105.0, -35.0  # y, y, z: bounds of the face, in which the reconstruction's mask decides,
 FACE_CENTRE, FACE_RADII = -32.0, (56.0, 74.0)  # y; x, y: within this ellipse
 BROWS = (58.0, 32.0)  # x, y: and up to the ends of the brows
-SKIN_RIDGE, SKIN_BLUR = 0.1, 1.5  # of the light fit; texels of the coarse texture
+SKIN_RIDGE, SKIN_BLUR = 0.1, 1.25  # of the light fit; mm
 DARKER, BRIGHTER, HUE = 0.6, 0.5, 0.2  # natural log units that count as a difference of 1
 STRANDS, STRAND_WIDTH = 0.09, 2.5  # deviation of the log brightness within mm that counts as a difference of 1: hair
 SCALP_FACTOR = 1.3  # of differences above the forehead, where hair is likely
@@ -226,15 +226,16 @@ def not_skin(
     if cheeks.sum() < 50:
         return np.zeros(head.part.shape, np.float32), np.ones(head.part.shape, np.float32)
     weights = shown.astype(np.float32)
-    blurred = cv2.GaussianBlur(small(sampled) * weights[..., None], (0, 0), SKIN_BLUR)
-    blurred /= np.maximum(cv2.GaussianBlur(weights, (0, 0), SKIN_BLUR), 1e-3)[..., None]
+    unit = head.texels_per_mm / COARSE
+    skin_blur = max(SKIN_BLUR * unit, 0.3)  # OpenCV takes no Gaussian of width 0
+    blurred = cv2.GaussianBlur(small(sampled) * weights[..., None], (0, 0), skin_blur)
+    blurred /= np.maximum(cv2.GaussianBlur(weights, (0, 0), skin_blur), 1e-3)[..., None]
     colours, basis = np.log(blurred + 0.05), spherical_harmonics(small(normals))
     light = fit_light(basis[cheeks], colours[cheeks], SKIN_RIDGE)
     difference = colours - basis @ light
     brightness = difference.mean(-1)
     hue = np.linalg.norm(difference - brightness[..., None], axis=-1)
     score = np.hypot(np.where(brightness < 0, -brightness / DARKER, brightness / BRIGHTER), hue / HUE)
-    unit = head.texels_per_mm / COARSE
     score = np.hypot(score, _deviation(np.log(small(sampled).mean(-1) + 0.05), weights, STRAND_WIDTH * unit) / STRANDS)
     likeness = np.maximum(np.exp(-(score**2)), LEAST_FILL).astype(np.float32)
     ears = skin & (np.abs(x) > EAR_SIDE) & (y > EAR_HEIGHTS[0]) & (y < EAR_HEIGHTS[1]) & (z < SIDES)

@@ -11,12 +11,21 @@ from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float
 from pipeline.runs.files import write_image, write_json
 from pipeline.runs.machine import peak_memory, reset_peak_memory
-from pipeline.runs.run_folder import LOG_FOLDER, export_name, neutral_name
+from pipeline.runs.run_folder import LOG_FOLDER, MAKEHUMAN_TEXTURE, export_name, neutral_name
 from pipeline.settings.loading import to_yaml
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import rendered_over, surely_shown
-from pipeline.texture.export import head_mesh, neutral_mesh, write_geometry, write_glb, write_obj, write_rigged_glb
+from pipeline.texture.export import (
+    head_mesh,
+    in_metres,
+    neutral_mesh,
+    write_geometry,
+    write_glb,
+    write_obj,
+    write_rigged_glb,
+)
 from pipeline.texture.initial import Initial
+from pipeline.texture.makehuman import is_in_head_layout, makehuman_texture
 from pipeline.texture.preview import preview
 from pipeline.texture.provenance import mean_shares, provenance_picture
 from pipeline.texture.refined import Refined
@@ -26,7 +35,7 @@ from pipeline.texture.tensorboard_log import TensorBoardLog
 from renderer.lookup import build_lookup
 from renderer.mesh import Mesh
 
-VERSION = "5"  # of what this stage writes; raised when the same input gives other results
+VERSION = "6"  # of what this stage writes; raised when the same input gives other results
 
 
 class WorkLog:
@@ -84,9 +93,13 @@ def write_textures(folder: Path, sampled: Sampled, initial: Initial, refined: Re
 
 
 def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture: np.ndarray, outward: float) -> Mesh:
-    """OBJ and GLB of the head under a photo's name; texture.png lies in the folder. Where the reconstruction has a rig, the
-    GLB moves and the head at rest is an OBJ too. Returns the mesh as in the photo, in the head frame."""
+    """OBJ and GLB of the head under a photo's name, in metres; texture.png lies in the folder.
+
+    Where the reconstruction has a rig, the GLB moves and the head at rest is an OBJ too. Returns the mesh as in the
+    photo, in the head frame.
+    """
     head, rig = head_mesh(reconstruction.mesh, reconstruction.head_to_camera, outward), reconstruction.rig
+    head, rig = in_metres(head, rig, reconstruction.metres_per_unit)
     write_obj(folder, head, export_name(name))
     if rig is None:
         write_glb(folder, head, texture, export_name(name))
@@ -94,6 +107,14 @@ def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture
         write_geometry(folder / neutral_name(name), neutral_mesh(rig, head), export_name(name))
         write_rigged_glb(folder, head, rig, export_name(name))
     return head
+
+
+def write_makehuman(folder: Path, mesh: Mesh, texture: np.ndarray) -> list[str]:
+    """texture_makehuman.png. texture: uint8. Returns the reason, in a line, where there is none. Raises ConfigError."""
+    if not is_in_head_layout(mesh):
+        return [f"{MAKEHUMAN_TEXTURE} is left out: the mesh is not the head model, or has another UV layout"]
+    write_image(folder / MAKEHUMAN_TEXTURE, as_bytes(makehuman_texture(as_float(texture))))
+    return []
 
 
 def measure(
@@ -115,7 +136,8 @@ def write_pictures(
     folder: Path, reconstruction: Reconstruction, overlay: np.ndarray, texture: np.ndarray, head: Mesh, size: int
 ) -> np.ndarray:
     """rendering.png and preview.png, which is returned. overlay: the rendering over the photo, 0..1. texture: uint8."""
-    picture = preview(as_float(reconstruction.photo), overlay, as_float(texture), head, size)
+    whole = reconstruction.rig is not None
+    picture = preview(as_float(reconstruction.photo), overlay, as_float(texture), head, size, whole)
     write_image(folder / "preview.png", picture)
     write_image(folder / "rendering.png", as_bytes(overlay))
     return picture

@@ -17,6 +17,8 @@ from renderer.dilate import dilate
 from renderer.unwrap import unwrap
 from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, outward_sign, texel_geometry, visibility
 
+BORDER_RAMP = 0.6  # mm on the head beside hidden texels, over which confidence rises
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -49,8 +51,9 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     settings = config.unwrap
     head = head_texels(reconstruction, size, size)
     density = texture_density((size, size)) if head is None else head.texels_per_mm
-    erosion = settings.erosion * (density * REFERENCE_TEXTURE / size)
-    seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, erosion)
+    texels_per_mm = density * REFERENCE_TEXTURE / size
+    lengths = settings.erosion * texels_per_mm, BORDER_RAMP * texels_per_mm
+    seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, *lengths)
     # Only what is seen is sampled, and its neighbours, which tell how the photo is scaled there.
     around = cv2.dilate((seen > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     near = replace(geometry, mask=geometry.mask & around)
