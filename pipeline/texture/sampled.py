@@ -11,7 +11,8 @@ from pipeline.reconstruction.images import as_float
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN, PhotoComparison, optimise
 from pipeline.texture.eyes import Eye, find_eyes
-from pipeline.texture.head_parts import HeadTexels, head_texels, not_mouth, not_skin
+from pipeline.texture.head_parts import HeadTexels, head_texels, not_skin
+from pipeline.texture.mouth import mouth_seen
 from pipeline.texture.relight import texture_density
 from renderer.dilate import dilate
 from renderer.unwrap import unwrap
@@ -51,6 +52,8 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     density = texture_density((size, size)) if head is None else head.texels_per_mm
     erosion = settings.erosion * (density * REFERENCE_TEXTURE / size)
     seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, erosion)
+    if head is not None:
+        seen = mouth_seen(head, geometry, reconstruction, seen)
     # Only what is seen is sampled, and its neighbours, which tell how the photo is scaled there.
     around = cv2.dilate((seen > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     near = replace(geometry, mask=geometry.mask & around)
@@ -63,7 +66,7 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
         normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
         if settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
-            seen = np.where(not_mouth(head, sampled, seen), 0, seen * (1 - foreign))
+            seen = seen * (1 - foreign)
         eyes, seen = find_eyes(head, sampled, seen, _pixels_per_mm(reconstruction, head))
     if not (seen > SEEN).any():
         raise ReconstructionError(
