@@ -89,7 +89,7 @@ def test_closed_lips_meet_and_the_rest_of_the_face_stays():
 
 
 def test_the_lips_of_an_open_mouth_close_at_rest_and_open_in_the_photo():
-    head, points, photo = photographed({"jawOpen": 0.3, "mouthUpperUpLeft": 0.5, "mouthUpperUpRight": 0.5}, 0.004)
+    _, points, photo = photographed({"jawOpen": 0.3, "mouthUpperUpLeft": 0.5, "mouthUpperUpRight": 0.5}, 0.004)
     fit = fitter().fit(points, SIZE, 1800.0, photo)
     upper, lower = fitter().field.lips
     gap = lambda vertices: np.linalg.norm(vertices[upper][:, None] - vertices[lower], axis=2).min(axis=1)

@@ -109,7 +109,7 @@ def test_drawn_teeth_have_gaps_gums_and_fade_to_the_back(name):
     front = (inner == 0) & (height > 2.5) & (height < 5)
     brightness = colours.mean(axis=1)
     middles = front & (np.abs(np.abs(along) - 3.5) < 1)
-    gap = front & (np.abs(along) < 0.25)
+    gap = front & (np.abs(along) < 0.3)
     assert gap.any() and np.median(brightness[gap]) < 0.6 * np.median(brightness[middles])
     gum = (inner == 0) & (height > 12.5) & (np.abs(along) < 15)
     assert np.median(colours[gum][:, 0] / colours[gum][:, 1]) > 1.6 > np.median(colours[middles][:, 0] / colours[middles][:, 1])

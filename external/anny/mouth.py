@@ -29,7 +29,7 @@ SPREAD = 0.006  # of the shifts around the usual ones; the photo decides, this b
 SHOWN, LOWEST = 0.004, 0.003
 AROUND_LIPS, STILL, MET = 0.014, 1e-3, 1e-6
 
-CLOSED, OPEN = 0.0005, 0.0015  # gaps between the points of the lips
+CLOSED, OPEN = 0.0008, 0.0020  # gaps between the points of the lips
 
 # Evidence of the photo
 WIDTH = 160  # px of the picture across the mouth

@@ -76,10 +76,12 @@ def mouth_seen(head: HeadTexels, geometry: TexelGeometry, reconstruction: Recons
     names = head.rig.part_names.tolist()
     skin, lining = (head.at_rest[parts == names.index(name)] for name in (SKIN, MOUTH))
     rim = lining[cKDTree(skin).query(lining)[0] < 1e-2]
+    strip = np.zeros(inside.shape, bool)
     if len(rim):
-        strip = np.zeros(inside.shape, bool)
         strip[bag] = cKDTree(rim).query(head.positions(bag))[0] < STRIP
-        shown &= ~strip[rows]
+    # Pixels at the border of what is visible also show the texels beside it.
+    shown = cv2.dilate(shown.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    shown &= inside[rows] & geometry.mask[rows] & ~strip[rows]
     result[rows] = np.where(inside[rows], np.maximum(shown, np.where(bag, seen, 0)[rows]), seen[rows])
     return result
 
