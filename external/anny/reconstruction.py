@@ -7,8 +7,8 @@ import numpy as np
 from external.anny.displacement import Displaced, Field, displace
 from external.anny.fit import FitError, LinearFit, PointModel, fit_points
 from external.anny.head_model import HeadModel
-from external.anny.mouth import closed_lips, find_teeth, lip_drop, opened, place_teeth, usual_place
 from external.anny.points import IRISES, POINTS, HeadPoints, load_head_points
+from external.anny.teeth import closed_lips, find_teeth, lip_drop, opened, place_teeth, usual_place
 from renderer.camera import Camera
 from renderer.mesh import normalised
 

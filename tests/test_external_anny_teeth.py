@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from head_file import head_model, needs_head
 
-from external.anny.mouth import closed_lips, find_teeth, lip_drop, opened, place_teeth, usual_lower, usual_place
 from external.anny.points import LIPS, lip_edge, load_head_points
 from external.anny.reconstruction import HeadFitter
+from external.anny.teeth import closed_lips, find_teeth, lip_drop, opened, place_teeth, usual_lower, usual_place
 from renderer.camera import Camera
 from renderer.rasterize import rasterize
 
