@@ -37,7 +37,7 @@ def test_a_head_with_its_rig(made):
     rig, model = reconstruction.rig, head_model()
     assert reconstruction.source["system"] == systems.Head.name and reconstruction.symmetric
     assert {"MediaPipe Face Mesh networks", HEAD.name} <= {asset["name"] for asset in reconstruction.source["assets"]}
-    assert tuple(rig.target_names) == model.expression_names and tuple(rig.part_names) == model.part_names
+    assert tuple(rig.target_names) == (*model.expression_names, "photoLips") and tuple(rig.part_names) == model.part_names
     assert len(reconstruction.mesh.faces) == len(model.triangles)
     np.testing.assert_allclose(rig.eye_centres[0, 0] - rig.eye_centres[1, 0], 0.063, atol=0.006)
     pupils = rig.eye_centres @ reconstruction.head_to_camera[:3, :3].T + reconstruction.head_to_camera[:3, 3]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from external.anny.fit import LinearFit, PointModel
-from external.anny.points import LIDS, LIPS, POINTS, lid_edges, lip_edge
+from external.anny.points import LIDS, LIPS, POINTS, lid_edges, lip_chains, lip_edge
 from renderer.mesh import face_normals, normalised
 
 REACH = 0.05  # m, over which the field decays away from the points
@@ -62,15 +62,20 @@ class Field:
         self.mean = sparse.diags(1 / counts) @ beside  # over a vertex's neighbours
         self.lids = lid_edges(model)
         lids = np.concatenate(self.lids)
-        rows = np.concatenate([np.repeat(np.arange(POINTS), 3), POINTS + np.arange(len(lids))])
-        columns = order[np.concatenate([points.vertices.ravel(), lids])]
-        shares = np.concatenate([points.barycentrics.ravel(), np.ones(len(lids))])
-        at = sparse.coo_matrix((shares, (rows, columns)), (POINTS + len(lids), len(self.used))).tocsr()
+        self.lips = lip_chains(model)
+        single = np.concatenate([lids, *self.lips])
+        rows = np.concatenate([np.repeat(np.arange(POINTS), 3), POINTS + np.arange(len(single))])
+        columns = order[np.concatenate([points.vertices.ravel(), single])]
+        shares = np.concatenate([points.barycentrics.ravel(), np.ones(len(single))])
+        at = sparse.coo_matrix((shares, (rows, columns)), (POINTS + len(single), len(self.used))).tocsr()
         self.green = splu(energy.tocsc()).solve(np.ascontiguousarray(at.T.toarray()))  # [used, N]
         self.kernel = at @ self.green  # [N, N]
         self.kernel = (self.kernel + self.kernel.T) / 2
         scale = np.median(np.diag(self.kernel)[:POINTS])
         self.green, self.kernel = self.green / scale, self.kernel / scale
+        # Constraints: the points, then vertices of the lids' edges and of the lips' border.
+        self.with_lids = slice(0, POINTS + len(lids))
+        self.of_lips = np.arange(POINTS + len(lids), POINTS + len(single))
         lips = lip_edge(model)
         middle = vertices[lips, 1] > np.median(vertices[lips, 1])
         self.followers = [
@@ -80,11 +85,11 @@ class Field:
             (model.vertices_of("lower_teeth", "tongue"), lips[~middle]),
         ]
 
-    def through(self, values: np.ndarray, variance: np.ndarray, chosen: slice) -> np.ndarray:
+    def through(self, values: np.ndarray, variance: np.ndarray, chosen: slice | np.ndarray) -> np.ndarray:
         """The field [used, C] that meets values [N, C] of the chosen constraints within their variance [N]."""
         from scipy.linalg import cho_factor, cho_solve
 
-        matrix = self.kernel[chosen, chosen] + np.diag(variance)
+        matrix = self.kernel[chosen][:, chosen] + np.diag(variance)
         return self.green[:, chosen] @ cho_solve(cho_factor(matrix), values)
 
 
@@ -186,7 +191,7 @@ def _moved(
     values = np.concatenate([depth, *wanted])[:, None]
     of_points = DEPTH_VARIANCE / np.maximum(fit.visibility, 0.05) ** 2
     weights = np.concatenate([of_points, np.full(len(values) - POINTS, LID_VARIANCE)])
-    deeper = field.through(values, weights, slice(None))[:, 0]
+    deeper = field.through(values, weights, field.with_lids)[:, 0]
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
     return moved

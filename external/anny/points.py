@@ -62,3 +62,33 @@ def lid_edges(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
 def lip_edge(model: HeadModel) -> np.ndarray:
     """Vertices [38] of the border between the skin and the mouth's inside."""
     return np.intersect1d(model.vertices_of("skin"), model.vertices_of("mouth"))
+
+
+def lip_chains(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
+    """The same vertices, of the upper and of the lower lip, each from the right to the left corner of the mouth without
+    the corners."""
+    lips = lip_edge(model)
+    corners = lips[np.argmin(model.vertices[lips, 0])], lips[np.argmax(model.vertices[lips, 0])]
+    ends = np.stack([_edges(model.triangles[model.part(part)], lips) for part in ("skin", "mouth")])
+    border = ends.all(axis=0)
+    chains = []
+    for first in np.flatnonzero(border[np.searchsorted(lips, corners[0])]):
+        chain, last = [lips[first]], corners[0]
+        while chain[-1] != corners[1]:
+            beside = lips[border[np.searchsorted(lips, chain[-1])]]
+            step = beside[(beside != last)][0]
+            last = chain[-1]
+            chain.append(step)
+        chains.append(np.array(chain[:-1], dtype=np.int32))
+    lower, upper = sorted(chains, key=lambda chain: model.vertices[chain, 1].mean())
+    return upper, lower
+
+
+def _edges(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """Whether an edge of the triangles [T, 3] joins each two of the vertices [N], ascending: [N, N] bool."""
+    joined = np.zeros((len(vertices),) * 2, dtype=bool)
+    for k in range(3):
+        ends = triangles[:, [k, (k + 1) % 3]]
+        first, second = np.searchsorted(vertices, ends[np.isin(ends, vertices).all(axis=1)]).T
+        joined[first, second] = joined[second, first] = True
+    return joined

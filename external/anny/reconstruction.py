@@ -8,6 +8,7 @@ from external.anny.displacement import Displaced, Field, displace
 from external.anny.fit import FitError, LinearFit, PointModel, fit_points
 from external.anny.head_model import HeadModel
 from external.anny.points import IRISES, POINTS, HeadPoints, load_head_points
+from external.anny.teeth import closed_lips, find_teeth, lip_drop, opened, place_teeth, usual_place
 from renderer.camera import Camera
 from renderer.mesh import normalised
 
@@ -24,7 +25,8 @@ class HeadFit:
 
     camera: Camera  # of the whole photo
     vertices: np.ndarray  # [V, 3] float64, camera space: as in the photo, eyes turned
-    neutral: np.ndarray  # [V, 3] float64, head frame: at rest, looking along +z, with the displacement
+    neutral: np.ndarray  # [V, 3] float64, head frame: at rest, looking along +z, with the displacement, lips closed
+    lips: np.ndarray  # [V, 3] float64, head frame: what opens the lips as in the photo, added to neutral and expression
     head_to_camera: np.ndarray  # [4, 4] rigid
     identity: np.ndarray  # [A], the model's coefficients; not to be written to any output
     expression: dict[str, float]  # weights above 0 by ARKit's names. eyeLook... are 0: the eyes turn by eye_directions
@@ -44,11 +46,14 @@ class HeadFitter:
         self.prepared = PointModel(model, points or load_head_points())
         self.field = Field(self.prepared)
 
-    def fit(self, landmarks: np.ndarray, photo_size: tuple[int, int], focal: float | None = None) -> HeadFit:
+    def fit(
+        self, landmarks: np.ndarray, photo_size: tuple[int, int], focal: float | None = None, photo: np.ndarray | None = None
+    ) -> HeadFit:  # fmt: skip
         """The head of one face.
 
         landmarks: [478, 3] from `find_landmarks(..., irises=True)`; with [468, 3] the eyes look ahead. photo_size:
-        width, height, px. focal: px, where it is known. Raises FitError where the head is not that of the points.
+        width, height, px. focal: px, where it is known. photo: uint8 [H, W, 3], upright, shows where the teeth are.
+        Raises FitError where the head is not that of the points.
         """
         landmarks = np.asarray(landmarks, dtype=np.float64)
         if landmarks.ndim != 2 or landmarks.shape[1] != 3 or len(landmarks) < POINTS:
@@ -57,17 +62,29 @@ class HeadFitter:
         check_fit(linear)
         displaced = displace(self.field, linear, landmarks, photo_size)
         check_displacement(linear, displaced, self.prepared)
-        return self._result(linear, displaced, landmarks, photo_size)
+        return self._result(linear, displaced, landmarks, photo_size, photo)
 
     def _result(
-        self, linear: LinearFit, displaced: Displaced, landmarks: np.ndarray, size: tuple[int, int]
-    ) -> HeadFit:
+        self, linear: LinearFit, displaced: Displaced, landmarks: np.ndarray, size: tuple[int, int], photo: np.ndarray | None
+    ) -> HeadFit:  # fmt: skip
         model, pose = self.model, linear.pose
         transform = np.eye(4)
         transform[:3, :3], transform[:3, 3] = pose.rotation, pose.translation
+        width, height = size
+        camera = Camera(width, height, pose.focal, pose.focal, width / 2, height / 2)
         neutral = model.evaluate(linear.identity).astype(np.float64) + displaced.offsets @ pose.rotation
         acting = np.tensordot(linear.expression, model.expressions.astype(np.float64), axes=1)
+        teeth = usual_place()
+        if photo is not None:
+            in_camera = (neutral + acting) @ pose.rotation.T + pose.translation
+            teeth = find_teeth(model, in_camera, camera, -pose.rotation[:, 1], photo, landmarks)
+        place_teeth(model, neutral, teeth)
+        # The displacement holds lips that the expressions do not open as in the photo, which at rest leave a slit.
         shown = neutral + acting
+        closing = closed_lips(self.field, neutral, lip_drop(self.field, neutral))
+        shown += (1 - opened(landmarks, pose.scale)) * closed_lips(self.field, shown)
+        neutral = neutral + closing
+        lips = shown - (neutral + acting)
         centres = model.eye_centres(neutral)
         directions = np.tile([0.0, 0.0, 1.0], (2, 1))
         for k, (side, iris) in enumerate(zip(("left", "right"), reversed(IRISES), strict=True)):
@@ -79,11 +96,11 @@ class HeadFitter:
                 directions[k] = _direction(ray, pose.rotation @ here + pose.translation, radius) @ pose.rotation
                 directions[k] = _limited(directions[k])
             shown[ball] = (shown[ball] - here) @ turn_from_ahead(directions[k]).T + here
-        width, height = size
         return HeadFit(
-            camera=Camera(width, height, pose.focal, pose.focal, width / 2, height / 2),
+            camera=camera,
             vertices=shown @ pose.rotation.T + pose.translation,
             neutral=neutral,
+            lips=lips,
             head_to_camera=transform,
             identity=linear.identity,
             expression={n: float(w) for n, w in zip(model.expression_names, linear.expression, strict=True) if w > 0},

@@ -30,6 +30,8 @@ from pipeline.settings.schema import Config, ReconstructSettings
 from renderer.camera import Camera
 from renderer.mesh import Mesh
 
+LIPS_OF_PHOTO = "photoLips"  # the target that opens the lips as in the photo; they are closed at rest
+
 
 @dataclass(frozen=True)
 class Made:
@@ -120,7 +122,7 @@ class Head:
 
         height, width = photo.pixels.shape[:2]
         try:
-            fit = self._fitter.fit(landmarks, (width, height), photo.focal)
+            fit = self._fitter.fit(landmarks, (width, height), photo.focal, photo.pixels)
         except FitError as error:
             if self._settings.system == "head":
                 raise
@@ -171,9 +173,9 @@ class HeadTopology:
         ]
         return Rig(
             neutral=fit.neutral[self.vertices],
-            target_names=np.array(model.expression_names),
-            target_offsets=model.expressions[:, self.vertices],
-            weights=np.array([fit.expression.get(name, 0.0) for name in model.expression_names]),
+            target_names=np.array([*model.expression_names, LIPS_OF_PHOTO]),
+            target_offsets=np.concatenate([model.expressions, fit.lips[None]])[:, self.vertices],
+            weights=np.array([*(fit.expression.get(name, 0.0) for name in model.expression_names), 1.0]),
             part_names=np.array(model.part_names),
             vertex_parts=self.vertex_parts,
             eye_names=np.array(["left", "right"]),

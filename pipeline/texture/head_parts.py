@@ -42,8 +42,6 @@ STRANDS, STRAND_WIDTH = 0.09, 2.5  # deviation of the log brightness within mm t
 SCALP_FACTOR = 1.3  # of differences above the forehead, where hair is likely
 LEAST_FILL = 1e-5  # weight of the least skin-like texels in smooth fills
 EAR_FILL = 2e-3  # factor of it on ears, redder than what is around: their colour fades within a few millimetres
-MISPLACED = 0.3  # share of foreign texels from which none of tongue or teeth counts
-TONGUE_RED, TEETH_RED, TEETH_DARK = 0.3, 0.45, 0.25  # red against the rest, least and most, natural logs; brightness
 CERTAIN, POSSIBLE = 1.4, 0.9  # hysteresis thresholds
 OPENING = 7.0  # strands and gaps narrower than this are no skin
 FOREIGN_MARGIN = 3.0
@@ -57,10 +55,7 @@ BAGS = {
     MOUTH: (9.0, (0.30, 0.14, 0.13)),
 }
 RIM_NEIGHBOURS = 6
-TEETH_COLOUR, TEETH_DEPTH = np.array([0.82, 0.75, 0.63]), 20.0
-TONGUE_SHARE = np.array([0.85, 0.75, 0.78])  # of the lip's colour
-SKIN_BRIGHTNESS = 0.62  # of well lit skin, at which the teeth have TEETH_COLOUR
-ENOUGH = 25.0  # square millimetres of teeth or tongue whose median counts
+SKIN_BRIGHTNESS = 0.62  # of well lit skin
 
 
 @dataclass(frozen=True)
@@ -260,18 +255,6 @@ def not_skin(
     return large(share), large(likeness)
 
 
-def not_mouth(head: HeadTexels, sampled: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Texels [H, W] bool of tongue and teeth, where the photo shows something else: other colours than theirs."""
-    foreign = np.zeros(head.part.shape, bool)
-    for name in (TONGUE, *TEETH):
-        where = head.of(name) & (seen > 0)
-        colours = np.log(sampled[where] + 0.05)
-        red, bright = colours[:, 0] - colours[:, 1:].mean(1), sampled[where].mean(1)
-        other = red < TONGUE_RED if name == TONGUE else (red > TEETH_RED) | (bright < TEETH_DARK)
-        foreign[where] = other | (other.mean() > MISPLACED if other.size else False)
-    return foreign
-
-
 def _deviation(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
     """Standard deviation [h, w] of values [h, w] within a Gaussian window, by weights [h, w]."""
     blurred = lambda image: cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma)
@@ -280,8 +263,10 @@ def _deviation(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndar
     return np.sqrt(np.maximum(blurred(weights * (values - mean) ** 2) / total, 0))
 
 
-def fill_parts(head: HeadTexels, texture: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """The texture [H, W, 3] with sockets, mouth, teeth and tongue. seen [H, W], 0..1; seen texels stay.
+def fill_bags(head: HeadTexels, texture: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The texture [H, W, 3] with sockets and the inside of the mouth, and the colour [3] of the lips at its rim.
+
+    seen [H, W], 0..1; seen texels stay.
 
     texture: with complete skin, and the photo where seen.
     """
@@ -301,20 +286,10 @@ def fill_parts(head: HeadTexels, texture: np.ndarray, seen: np.ndarray) -> np.nd
         weights = 1 / (distances + 0.3) ** 2
         plain = (colours[ids] * weights[..., None]).sum(1) / weights.sum(1)[:, None]
         inwards = np.clip(distances[:, :1] / depth, 0, 1) ** 0.7
-        _blend_in(result, where, plain * np.array(factor) ** inwards, seen)
-    lit = brightness_of_light(head, texture)
-    lips = np.median(texture[head.of(SKIN)][::97], axis=0) * (0.9, 0.65, 0.65) if lips is None else lips
-    for name, plain in ((TEETH[0], TEETH_COLOUR * lit), (TEETH[1], TEETH_COLOUR * lit), (TONGUE, lips * TONGUE_SHARE)):
-        where = head.of(name)
-        if not where.any():
-            continue
-        points = head.positions(where)
-        shown = seen[where] > 0.9
-        if shown.sum() > ENOUGH * head.texels_per_mm**2 / 4:  # these islands have about half of the face's density
-            plain = np.median(texture[where][shown], axis=0)
-        back = np.clip((points[:, 2].max() - points[:, 2:]) / TEETH_DEPTH, 0, 1)
-        _blend_in(result, where, plain * (0.85 - 0.5 * back), seen)
-    return result
+        put_unseen(result, where, plain * np.array(factor) ** inwards, seen)
+    if lips is None:
+        lips = np.median(texture[head.of(SKIN)][::97], axis=0) * (0.9, 0.65, 0.65)
+    return result, lips
 
 
 def brightness_of_light(head: HeadTexels, texture: np.ndarray) -> float:
@@ -323,7 +298,7 @@ def brightness_of_light(head: HeadTexels, texture: np.ndarray) -> float:
     return float(np.clip(np.percentile(skin.mean(1), 75) / SKIN_BRIGHTNESS, 0.3, 1.2))
 
 
-def _blend_in(texture: np.ndarray, where: np.ndarray, plain: np.ndarray, seen: np.ndarray) -> None:
+def put_unseen(texture: np.ndarray, where: np.ndarray, plain: np.ndarray, seen: np.ndarray) -> None:
     """Puts plain colours [N, 3] into the texels of an area [H, W] bool as far as they are not seen."""
     share = seen[where][:, None]
     texture[where] = np.clip(share * texture[where] + (1 - share) * plain, 0, 1)

@@ -11,7 +11,8 @@ from pipeline.reconstruction.images import as_float, read_photo
 from pipeline.settings.schema import Config, LimitSettings
 from pipeline.texture.completion import SEEN, complete
 from pipeline.texture.eyes import fill_eyes
-from pipeline.texture.head_parts import SKIN, fill_parts
+from pipeline.texture.head_parts import SKIN, fill_bags
+from pipeline.texture.mouth import fill_mouth
 from pipeline.texture.sampled import Sampled
 from renderer.dilate import dilate
 
@@ -63,7 +64,8 @@ def _complete_head(sampled: Sampled, normals: np.ndarray | None, config: Config)
     )  # fmt: skip
     texture = np.where(skin[..., None], completion.texture, sampled.texture)
     texture = head.without_seam(texture, seen)
-    texture = fill_parts(head, texture, seen)
+    texture, lips = fill_bags(head, texture, seen)
+    fill_mouth(head, texture, seen, lips)
     texture, notes = fill_eyes(head, sampled.eyes, texture, seen)
     texture = head.extended(texture)
     mirrored = completion.mirrored

@@ -11,7 +11,8 @@ from pipeline.reconstruction.images import as_float
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN, PhotoComparison, optimise
 from pipeline.texture.eyes import Eye, find_eyes
-from pipeline.texture.head_parts import HeadTexels, head_texels, not_mouth, not_skin
+from pipeline.texture.head_parts import HeadTexels, head_texels, not_skin
+from pipeline.texture.mouth import mouth_seen
 from pipeline.texture.relight import texture_density
 from renderer.dilate import dilate
 from renderer.unwrap import unwrap
@@ -54,6 +55,8 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     texels_per_mm = density * REFERENCE_TEXTURE / size
     lengths = settings.erosion * texels_per_mm, BORDER_RAMP * texels_per_mm
     seen = visibility(geometry, mesh, camera, settings.full_cosine, settings.zero_cosine, *lengths)
+    if head is not None:
+        seen = mouth_seen(head, geometry, reconstruction, seen)
     # Only what is seen is sampled, and its neighbours, which tell how the photo is scaled there.
     around = cv2.dilate((seen > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     near = replace(geometry, mask=geometry.mask & around)
@@ -66,7 +69,7 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
         normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
         if settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
-            seen = np.where(not_mouth(head, sampled, seen), 0, seen * (1 - foreign))
+            seen = seen * (1 - foreign)
         eyes, seen = find_eyes(head, sampled, seen, _pixels_per_mm(reconstruction, head))
     if not (seen > SEEN).any():
         raise ReconstructionError(
