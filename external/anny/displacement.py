@@ -22,9 +22,11 @@ CLEARANCE = 0.0003  # m, between eyeball and lids
 SOCKET = 0.85  # largest distance of a socket from its eyeball's centre, in radii
 DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
 EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
-UNFOLDINGS, LOOSER = 4, 6.0  # rounds, and the factor on the variance of the points beside a fold
+# Unfolding: rounds, vertices that may move by their distance from a fold, and the margin that it aims at
+UNFOLDINGS, AROUND_FOLDS, MARGIN = 16, 0.012, 0.08  # -, m, share of the area
+CLEARINGS = 3  # rounds of unfolding and of bringing lids before the eyeballs
+POINT_WEIGHT, SMOOTH_WEIGHT, FOLD_WEIGHT, STRICTER = 8.0, 0.5, 10.0, 1.5  # 1/px, 1/px, -, factor a round
 SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
-BESIDE = 0.006  # m
 SMALLEST = 0.02  # of a triangle's area, that counts as a fold
 
 
@@ -58,6 +60,8 @@ class Field:
         sides = np.unique(np.sort(sides, axis=1), axis=0)
         beside = sparse.coo_matrix((np.ones(len(sides)), sides.T), (len(vertices),) * 2)
         beside = (beside + beside.T).tocsr()
+        self.sides = sparse.diags(np.asarray(beside.sum(1)).ravel()) - beside  # Laplacian of the edges
+        self.sides = self.sides.tocsr()
         counts = np.maximum(np.asarray(beside.sum(1)).ravel(), 1)
         self.mean = sparse.diags(1 / counts) @ beside  # over a vertex's neighbours
         self.lids = lid_edges(model)
@@ -105,7 +109,6 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     cosines = -(normals * normalised(corners.mean(1))).sum(1)
     front = cosines > EDGE_ON
     before = _areas(image, field.skin)
-    near = np.linalg.norm(points.at(head)[:, None] - head[field.skin].mean(1), axis=-1) < BESIDE
     variance = CERTAIN / np.maximum(fit.visibility, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
 
     def folded(moved: np.ndarray) -> np.ndarray:
@@ -113,13 +116,17 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
         turned = (normalised(face_normals(moved, field.skin)) * normals).sum(1)
         return field.firm & ((front & (ratio < SMALLEST)) | ((cosines > 0) & (turned < 0)))
 
-    for round_ in range(UNFOLDINGS):
-        moved = _moved(field, camera, image, target, depth, variance, fit)
+    moved = _moved(field, camera, image, target, depth, variance, fit)
+    # Front triangles keep their orientation in the image, the others turn by less than a right angle in space.
+    reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
+    held = field.firm & (cosines > 0)
+    for _ in range(CLEARINGS):
         folds = folded(moved)
         if not folds.any():
             break
-        if round_ < UNFOLDINGS - 1:
-            variance = np.where(near[:, folds].any(1), np.minimum(variance * LOOSER, 30.0), variance)
+        moved = _unfolded(field, moved, target, fit, np.where(front, before, 0), reference, held)
+        _clear_eyeballs(field, moved)
+    folds = folded(moved)
     offsets = moved - camera
     chosen, stiff = (np.zeros(len(offsets), dtype=bool) for _ in range(2))
     for round_ in range(SMOOTHINGS):
@@ -190,6 +197,88 @@ def _moved(
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
     return moved
+
+
+def _unfolded(
+    field: Field, moved: np.ndarray, target: np.ndarray, fit: LinearFit, before: np.ndarray, reference: np.ndarray,
+    held: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """The vertices [V, 3], moved in the image around the folds until these are open; the points stay met.
+
+    Gauss-Newton on the points, on the differences of the moves of neighbours, and on how much the area of each held
+    triangle falls short of MARGIN. The area is measured in the image, as a share of before [F], px^2; where that is 0
+    in space, along reference [F, 3], the normal before over the area there.
+    """
+    from scipy.sparse.linalg import splu
+    from scipy.spatial import cKDTree
+
+    pose, points = fit.pose, field.prepared.points
+    unit = fit.face_height / 660  # px
+    image, per_pixel = _image(moved, pose.focal), moved[:, 2] / pose.focal
+    faces = field.skin[held]
+    before, reference = before[held], reference[held]
+    free = np.zeros(len(moved), dtype=bool)
+    for round_ in range(UNFOLDINGS):
+        areas, slopes = _shares(image, moved[:, 2], pose.focal, faces, before, reference)
+        if (areas > SMALLEST).all():
+            break
+        if round_ % 4 == 0:
+            tree = cKDTree(moved[np.unique(faces[areas <= SMALLEST])])
+            free[field.used] |= tree.query(moved[field.used], distance_upper_bound=AROUND_FOLDS)[0] < AROUND_FOLDS
+            index = np.full(len(moved), -1)
+            index[free] = np.arange(free.sum())
+            count = int(free.sum())
+            rows, corners = np.nonzero(free[points.vertices])
+            shares = points.barycentrics[rows, corners]
+            at = sparse.coo_matrix((shares, (rows, index[points.vertices[rows, corners]])), (POINTS, count)).tocsr()
+            seen = np.where(fit.visibility > 0.1, fit.visibility, 0)
+            precision = sparse.diags((POINT_WEIGHT / unit * seen) ** 2)
+            smooth = field.sides[free][:, free] * (SMOOTH_WEIGHT / unit) ** 2
+            fixed = sparse.kron(sparse.identity(2), at.T @ precision @ at + smooth)
+            move, start = np.zeros((2, count)), image[free].T.copy()
+        rest = target - _image(points.at(moved), pose.focal)
+        gradient = np.concatenate([
+            at.T @ (precision @ -rest[:, k]) + smooth @ move[k] for k in range(2)
+        ])  # fmt: skip
+        weight = FOLD_WEIGHT * STRICTER**round_
+        short = np.flatnonzero(areas < MARGIN)
+        columns = index[faces[short]]
+        kept = columns >= 0
+        which = np.broadcast_to(np.arange(len(short))[:, None], kept.shape)[kept]
+        slope = slopes[short]  # [S, 3, 2]
+        jacobian = sparse.coo_matrix(
+            (
+                np.concatenate([slope[..., 0][kept], slope[..., 1][kept]]),
+                (np.tile(which, 2), np.concatenate([columns[kept], columns[kept] + count])),
+            ),
+            (len(short), 2 * count),
+        ).tocsr()
+        gradient -= weight**2 * (jacobian.T @ (MARGIN - areas[short]))
+        hessian = (fixed + weight**2 * (jacobian.T @ jacobian)).tocsc()
+        move = move - splu(hessian).solve(gradient).reshape(2, count)
+        image[free] = (start + move).T
+        moved = moved.copy()
+        moved[free, :2] = image[free] * per_pixel[free, None]
+    return moved
+
+
+def _shares(
+    image: np.ndarray, depth: np.ndarray, focal: float, faces: np.ndarray, before: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Areas [F] as `_unfolded` measures them, and their slopes [F, 3, 2] by the image positions of the corners."""
+    corners = image[faces]
+    per_pixel = depth[faces][..., None] / focal
+    flat = before != 0
+    per_pixel[flat] = 1
+    space = np.concatenate([corners * per_pixel, focal * per_pixel], axis=2)
+    up = np.where(flat[:, None], (0, 0, 1), reference)
+    scale = np.where(flat, 1 / np.where(flat, before, 1), 1)
+    slopes = np.empty((*faces.shape, 2))
+    for k in range(3):
+        opposite = space[:, (k + 2) % 3] - space[:, (k + 1) % 3]
+        slopes[:, k] = np.cross(up, opposite)[:, :2]
+    areas = (np.cross(space[:, 1] - space[:, 0], space[:, 2] - space[:, 0]) * up).sum(axis=1)
+    return areas * scale, slopes * per_pixel * scale[:, None, None]
 
 
 def _clear_eyeballs(field: Field, moved: np.ndarray) -> None:
