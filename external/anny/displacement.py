@@ -24,7 +24,7 @@ DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
 EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
 # Unfolding: rounds, vertices that may move by their distance from a fold, and the margin that it aims at
 UNFOLDINGS, AROUND_FOLDS, MARGIN = 16, 0.012, 0.08  # -, m, share of the area
-CLEARINGS = 3  # rounds of unfolding and of bringing lids before the eyeballs
+CLEARINGS = 6  # rounds
 POINT_WEIGHT, SMOOTH_WEIGHT, FOLD_WEIGHT, STRICTER = 8.0, 0.5, 10.0, 1.5  # 1/px, 1/px, -, factor a round
 SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
 SMALLEST = 0.02  # of a triangle's area, that counts as a fold
@@ -120,12 +120,18 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     # Front triangles keep their orientation in the image, the others turn by less than a right angle in space.
     reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
     held = field.firm & (cosines > 0)
-    for _ in range(CLEARINGS):
-        folds = folded(moved)
-        if not folds.any():
-            break
+    folds = folded(moved)
+    if folds.any():
         moved = _unfolded(field, moved, target, fit, np.where(front, before, 0), reference, held)
-        _clear_eyeballs(field, moved)
+        cleared = moved.copy()
+        _clear_eyeballs(field, cleared)
+        for _ in range(CLEARINGS):  # clearing a lid that is seen from the side may fold it again: then it stays
+            folds = folded(cleared)
+            if not folds.any():
+                break
+            back = field.skin[folds]
+            cleared[back] = moved[back]
+        moved = cleared
     folds = folded(moved)
     offsets = moved - camera
     chosen, stiff = (np.zeros(len(offsets), dtype=bool) for _ in range(2))
@@ -206,8 +212,8 @@ def _unfolded(
     """The vertices [V, 3], moved in the image around the folds until these are open; the points stay met.
 
     Gauss-Newton on the points, on the differences of the moves of neighbours, and on how much the area of each held
-    triangle falls short of MARGIN. The area is measured in the image, as a share of before [F], px^2; where that is 0
-    in space, along reference [F, 3], the normal before over the area there.
+    triangle falls short of MARGIN. The area is measured in space, along reference [F, 3], the normal before over twice
+    the area before, and where before [F] is not 0 in the image too, as a share of it (px^2, twice the area).
     """
     from scipy.sparse.linalg import splu
     from scipy.spatial import cKDTree
@@ -215,8 +221,9 @@ def _unfolded(
     pose, points = fit.pose, field.prepared.points
     unit = fit.face_height / 660  # px
     image, per_pixel = _image(moved, pose.focal), moved[:, 2] / pose.focal
-    faces = field.skin[held]
-    before, reference = before[held], reference[held]
+    faces = np.concatenate([field.skin[held & (before != 0)], field.skin[held]])
+    reference = np.concatenate([reference[held & (before != 0)], reference[held]])
+    before = np.concatenate([before[held & (before != 0)], np.zeros(held.sum())])
     free = np.zeros(len(moved), dtype=bool)
     for round_ in range(UNFOLDINGS):
         areas, slopes = _shares(image, moved[:, 2], pose.focal, faces, before, reference)
