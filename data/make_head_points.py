@@ -6,7 +6,8 @@
    positions meet the skin.
 2. The head is fitted to Face Mesh's points of the photos and of their mirror images. What is left of a point on average
    over the photos, in the head's frame, and what the mean identity of the photos moves it by, moves the point along the
-   skin. Repeated, until the mean residuals stand still.
+   skin. Repeated, until the mean residuals stand still. How much further away Face Mesh puts a point than the fitted
+   heads do, on average over the photos, is kept beside it: its relief is stronger than that of heads.
 
 Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours but for the corners on the
 edges of the lids, those of the mouth's inner contour on the line where the lips meet. A photo with several people counts with its largest face.
@@ -138,8 +139,8 @@ class Places:
         self.uvs = np.column_stack([model.uvs, np.zeros(len(model.uvs))]).astype(np.float64)
         self.faces = load_template(0).faces
 
-    def place(self, wanted: np.ndarray) -> HeadPoints:
-        """The allowed places nearest to positions [468, 3] on the neutral head; symmetric."""
+    def place(self, wanted: np.ndarray, depths: np.ndarray) -> HeadPoints:
+        """The allowed places nearest to positions [468, 3] on the neutral head; symmetric. depths: of HeadPoints."""
         wanted = (wanted + (wanted * (-1, 1, 1))[self.mirror]) / 2
         corners, barycentrics = self._onto(wanted)
         normals = vertex_normals(self.vertices, self.skin)
@@ -154,7 +155,7 @@ class Places:
             at[loose] = (at[loose] + mean[loose]) / 2
             corners[loose], barycentrics[loose] = onto_triangles(at[loose], self.vertices, self.skin)
             self._mirrored(corners, barycentrics)
-        return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32))
+        return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32), depths)
 
     def _onto(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
@@ -336,6 +337,7 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     """One round of the correction."""
     prepared = PointModel(model, points)
     matrix, right = np.zeros((POINTS, 3, 3)), np.zeros((POINTS, 3))
+    depth, weight = np.zeros(POINTS), np.zeros(POINTS)
     identities, errors = [], []
     for landmarks, size in photos:
         try:
@@ -349,6 +351,11 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
         to_image = (fit.pose.scale * fit.pose.rotation[:2]) / fit.face_height
         matrix += fit.weights[:, None, None] * (to_image.T @ to_image)
         right += fit.weights[:, None] * (fit.residuals / fit.face_height) @ to_image
+        at = points.at(model.evaluate(fit.identity, fit.expression).astype(np.float64)) @ fit.pose.rotation[2]
+        behind = landmarks[:POINTS, 2] / fit.pose.scale - at
+        depth += fit.weights * (behind - np.average(behind, weights=fit.weights))
+        weight += fit.weights
+    depth = (depth + depth[points.mirror]) / (weight + weight[points.mirror])
     errors = np.array(errors) * 100
     mean = np.mean(identities, axis=0)
     mean = (mean + model.identity_mirror_sign * mean[model.identity_mirror]) / 2
@@ -369,7 +376,7 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     worst = np.argsort(-length[:, 0])[:12]
     print("   longest:", [(int(k), *(move[k] * 1000).round(1).tolist()) for k in worst])
     move *= STEP * np.minimum(1, LONGEST / np.maximum(length, 1e-9))
-    return places.place(prepared.neutral + move)
+    return places.place(prepared.neutral + move, depth)
 
 
 def neighbourhood() -> np.ndarray:
@@ -396,6 +403,7 @@ def save(points: HeadPoints) -> None:
         "vertices": points.vertices.astype(np.int32),
         "barycentrics": points.barycentrics.astype(np.float32),
         "mirror": points.mirror.astype(np.int32),
+        "depths": points.depths.astype(np.float32),
     }
     with zipfile.ZipFile(FILE, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
@@ -408,7 +416,7 @@ def save(points: HeadPoints) -> None:
 def main(paths: list[str]) -> None:
     model = load_head_model(FOLDER / HEAD.makes.path)
     places = Places(model, mirror_of_points())
-    points = places.place(found_on_renderings(model, places))
+    points = places.place(found_on_renderings(model, places), np.zeros(POINTS))
     photos = [found for path in paths for found in points_of(Path(path))]
     print(f"{len(photos)} pictures, mirror images included")
     for _ in range(ROUNDS):

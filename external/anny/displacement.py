@@ -102,7 +102,7 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     centre = np.array(photo_size) / 2
     image = _image(camera, pose.focal)
     target = ordered(landmarks[:POINTS, :2], landmarks) - centre
-    depth = landmarks[:POINTS, 2] / pose.scale - points.at(camera)[:, 2]
+    depth = landmarks[:POINTS, 2] / pose.scale - points.depths - points.at(camera)[:, 2]
     depth = DEPTH_SHARE * (depth - np.average(depth, weights=fit.weights))
     normals = normalised(face_normals(camera, field.skin))
     corners = camera[field.skin]

@@ -149,7 +149,7 @@ def fit_points(
         posing = iteration < POSE_ITERATIONS
         robust = ROBUST[min(max(iteration - POSE_ITERATIONS + 1, 0), len(ROBUST) - 1)] * height
         basis = model.basis(coefficients)[: 0 if posing else None]
-        residuals, jacobian = _projection(pose, shape, basis, target, depth, focal)
+        residuals, jacobian = _projection(pose, shape, basis, target, depth, model.points.depths, focal)
         seen = _facing(pose, model.normals, shape)
         error = np.linalg.norm(residuals[:, :2], axis=1)
         weights = seen / (1 + (error / robust) ** 2) ** 2
@@ -185,7 +185,7 @@ def fit_points(
         shape = model.neutral + np.tensordot(coefficients, model.basis(coefficients), axes=1)
         if np.abs(step[7:]).max() < CONVERGED:
             break
-    residuals, _ = _projection(pose, shape, basis[:0], target, depth, focal)
+    residuals, _ = _projection(pose, shape, basis[:0], target, depth, model.points.depths, focal)
     seen = _facing(pose, model.normals, shape)
     weights = seen / (1 + (np.linalg.norm(residuals[:, :2], axis=1) / robust) ** 2) ** 2
     axes = len(model.positive)
@@ -224,16 +224,18 @@ def _moved(pose: Pose, step: np.ndarray, focal: float | None) -> Pose:
 
 
 def _projection(
-    pose: Pose, shape: np.ndarray, basis: np.ndarray, target: np.ndarray, depth: np.ndarray, focal: float | None
-) -> tuple[np.ndarray, np.ndarray]:
+    pose: Pose, shape: np.ndarray, basis: np.ndarray, target: np.ndarray, depth: np.ndarray, behind: np.ndarray,
+    focal: float | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Residuals [N, 3] (x, y, depth, px) and the Jacobian [7 + K, N, 3] of the projection.
 
-    shape [N, 3], basis [K, N, 3]: head frame, m. target [N, 2], depth [N]: px. The depth's offset is left in.
+    shape [N, 3], basis [K, N, 3]: head frame, m. target [N, 2], depth [N]: px; depth is that of places `behind` [N], m,
+    the points. The depth's offset is left in.
     """
     turned = shape @ pose.rotation.T
     near = 1 / (1 + pose.inverse_distance * turned[:, 2])
     image = (pose.scale * turned[:, :2] + (pose.u, pose.v)) * near[:, None]
-    residuals = np.concatenate([target - image, (depth - pose.scale * turned[:, 2])[:, None]], axis=1)
+    residuals = np.concatenate([target - image, (depth - pose.scale * (turned[:, 2] + behind))[:, None]], axis=1)
 
     def moved(by: np.ndarray) -> np.ndarray:  # [K, N, 3], m, camera axes -> [K, N, 3], px
         plane = pose.scale * by[..., :2] - (pose.inverse_distance * by[..., 2])[..., None] * image
@@ -242,7 +244,7 @@ def _projection(
     jacobian = np.zeros((7 + len(basis), len(shape), 3))
     jacobian[:3] = moved(np.cross(np.eye(3)[:, None], turned))
     jacobian[3, :, 0] = jacobian[4, :, 1] = near
-    jacobian[5, :, :2], jacobian[5, :, 2] = turned[:, :2] * near[:, None], turned[:, 2]
+    jacobian[5, :, :2], jacobian[5, :, 2] = turned[:, :2] * near[:, None], turned[:, 2] + behind
     distance = -image * (turned[:, 2] * near)[:, None]
     if focal is None:
         jacobian[6, :, :2] = distance

@@ -29,6 +29,7 @@ class HeadPoints:
     vertices: np.ndarray  # [468, 3] int32, corners of a triangle of the head model
     barycentrics: np.ndarray  # [468, 3] float64, >= 0, sum 1
     mirror: np.ndarray  # [468] int32, the point on the other side; itself in the middle
+    depths: np.ndarray  # [468] float64, m: how much further away Face Mesh puts the point, on average over people
 
     def at(self, shapes: np.ndarray) -> np.ndarray:
         """The points [..., 468, 3] on heads, or offsets of heads, [..., V, 3]."""
@@ -39,7 +40,12 @@ class HeadPoints:
 def load_head_points() -> HeadPoints:
     """Reads the file of the repository."""
     with np.load(FILE, allow_pickle=False) as archive:
-        return HeadPoints(archive["vertices"], archive["barycentrics"].astype(np.float64), archive["mirror"])
+        return HeadPoints(
+            vertices=archive["vertices"],
+            barycentrics=archive["barycentrics"].astype(np.float64),
+            mirror=archive["mirror"],
+            depths=archive["depths"].astype(np.float64),
+        )
 
 
 def lid_edges(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
