@@ -2,7 +2,7 @@
 
 The field minimises the thin-plate energy over the skin (cotangent Laplacian L, masses M: u L M^-1 L u + u M u /
 REACH^4) and meets the points within their uncertainty. In terms of its Green's function, which depends on the model
-alone, it costs one dense system of the size of the points.
+alone, it costs one dense system of the size of the points. Where it folds the mesh, `unfold` opens the folds.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,19 @@ from scipy import sparse
 
 from external.anny.fit import LinearFit, PointModel
 from external.anny.points import LIDS, LIPS, POINTS, lid_edges, lip_edge
+from external.anny.unfolding import SMALLEST, HeldTriangles, image_of, unfold
 from renderer.mesh import face_normals, normalised
 
 REACH = 0.05  # m, over which the field decays away from the points
 CERTAIN, UNCERTAIN = 1e-4, 0.3  # variance of a seen and of a hidden point, relative to the field's own
-DEPTH_VARIANCE, DEPTH_SHARE = 0.3, 0.5  # of the points' depth: little of it is taken over
+DEPTH_VARIANCE, DEPTH_SHARE = 1.0, 0.5  # of the points' depth: little of it is taken over
 LID_VARIANCE = 1e-3
 CLEARANCE = 0.0003  # m, between eyeball and lids
 SOCKET = 0.85  # largest distance of a socket from its eyeball's centre, in radii
 DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
 EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
-# Unfolding: rounds, vertices that may move by their distance from a fold, and the margin that it aims at
-UNFOLDINGS, AROUND_FOLDS, MARGIN = 16, 0.012, 0.08  # -, m, share of the area
 CLEARINGS = 6  # rounds
-POINT_WEIGHT, SMOOTH_WEIGHT, FOLD_WEIGHT, STRICTER = 8.0, 0.5, 10.0, 1.5  # 1/px, 1/px, -, factor a round
 SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
-SMALLEST = 0.02  # of a triangle's area, that counts as a fold
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,7 @@ class Field:
         sides = np.unique(np.sort(sides, axis=1), axis=0)
         beside = sparse.coo_matrix((np.ones(len(sides)), sides.T), (len(vertices),) * 2)
         beside = (beside + beside.T).tocsr()
-        self.sides = sparse.diags(np.asarray(beside.sum(1)).ravel()) - beside  # Laplacian of the edges
-        self.sides = self.sides.tocsr()
+        self.sides = (sparse.diags(np.asarray(beside.sum(1)).ravel()) - beside).tocsr()  # Laplacian of the edges
         counts = np.maximum(np.asarray(beside.sum(1)).ravel(), 1)
         self.mean = sparse.diags(1 / counts) @ beside  # over a vertex's neighbours
         self.lids = lid_edges(model)
@@ -100,7 +96,7 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     head = model.evaluate(fit.identity, fit.expression).astype(np.float64)
     camera = head @ pose.rotation.T + pose.translation
     centre = np.array(photo_size) / 2
-    image = _image(camera, pose.focal)
+    image = image_of(camera, pose.focal)
     target = ordered(landmarks[:POINTS, :2], landmarks) - centre
     depth = landmarks[:POINTS, 2] / pose.scale - points.depths - points.at(camera)[:, 2]
     depth = DEPTH_SHARE * (depth - np.average(depth, weights=fit.weights))
@@ -109,20 +105,29 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     cosines = -(normals * normalised(corners.mean(1))).sum(1)
     front = cosines > EDGE_ON
     before = _areas(image, field.skin)
-    variance = CERTAIN / np.maximum(fit.visibility, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
+    certainty = np.minimum(2 * fit.visibility, 1)
+    variance = CERTAIN / np.maximum(certainty, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
 
     def folded(moved: np.ndarray) -> np.ndarray:
-        ratio = _areas(_image(moved, pose.focal), field.skin) / np.where(before == 0, 1, before)
+        ratio = _areas(image_of(moved, pose.focal), field.skin) / np.where(before == 0, 1, before)
         turned = (normalised(face_normals(moved, field.skin)) * normals).sum(1)
         return field.firm & ((front & (ratio < SMALLEST)) | ((cosines > 0) & (turned < 0)))
 
     moved = _moved(field, camera, image, target, depth, variance, fit)
-    # Front triangles keep their orientation in the image, the others turn by less than a right angle in space.
-    reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
-    held = field.firm & (cosines > 0)
     folds = folded(moved)
     if folds.any():
-        moved = _unfolded(field, moved, target, fit, np.where(front, before, 0), reference, held)
+        # Front triangles keep their orientation in the image; all that are seen turn by less than a right angle in space.
+        held = field.firm & (cosines > 0)
+        firm = held & front
+        reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
+        triangles = HeldTriangles(
+            faces=np.concatenate([field.skin[firm], field.skin[held]]),
+            before=np.concatenate([before[firm], np.zeros(held.sum())]),
+            reference=np.concatenate([reference[firm], reference[held]]),
+        )
+        moved = unfold(
+            moved, triangles, field.used, field.sides, points, target, certainty, pose.focal, fit.face_height
+        )
         cleared = moved.copy()
         _clear_eyeballs(field, cleared)
         for _ in range(CLEARINGS):  # clearing a lid that is seen from the side may fold it again: then it stays
@@ -154,7 +159,7 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     moved = camera + offsets
     _tuck_sockets(field, moved)
     offsets = moved - camera
-    left = target - _image(points.at(moved), pose.focal)
+    left = target - image_of(points.at(moved), pose.focal)
     return Displaced(offsets, left, int(folds.sum()))
 
 
@@ -179,11 +184,11 @@ def _moved(
     model, points, pose = field.prepared.model, field.prepared.points, fit.pose
     used, moved = field.used, camera.copy()
     first = slice(0, POINTS)
-    # A point is the image of a place on a triangle in space: two rounds, as the projection is not linear in it.
+    # A point is the image of a place on a triangle in space: three rounds, as the projection is not linear in it.
     plane = np.zeros((len(used), 2))
-    for _ in range(2):
+    for _ in range(3):
         moved[used, :2] = (image[used] + plane) * camera[used, 2:] / pose.focal
-        rest = target - _image(points.at(moved), pose.focal)
+        rest = target - image_of(points.at(moved), pose.focal)
         plane = plane + field.through(rest, variance, first)
     moved[used, :2] = (image[used] + plane) * camera[used, 2:] / pose.focal
     # Eyeballs, teeth and tongue follow; then the lids' edges are brought onto the eyeballs, along their rays.
@@ -203,89 +208,6 @@ def _moved(
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
     return moved
-
-
-def _unfolded(
-    field: Field, moved: np.ndarray, target: np.ndarray, fit: LinearFit, before: np.ndarray, reference: np.ndarray,
-    held: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """The vertices [V, 3], moved in the image around the folds until these are open; the points stay met.
-
-    Gauss-Newton on the points, on the differences of the moves of neighbours, and on how much the area of each held
-    triangle falls short of MARGIN. The area is measured in space, along reference [F, 3], the normal before over twice
-    the area before, and where before [F] is not 0 in the image too, as a share of it (px^2, twice the area).
-    """
-    from scipy.sparse.linalg import splu
-    from scipy.spatial import cKDTree
-
-    pose, points = fit.pose, field.prepared.points
-    unit = fit.face_height / 660  # px
-    image, per_pixel = _image(moved, pose.focal), moved[:, 2] / pose.focal
-    faces = np.concatenate([field.skin[held & (before != 0)], field.skin[held]])
-    reference = np.concatenate([reference[held & (before != 0)], reference[held]])
-    before = np.concatenate([before[held & (before != 0)], np.zeros(held.sum())])
-    free = np.zeros(len(moved), dtype=bool)
-    for round_ in range(UNFOLDINGS):
-        areas, slopes = _shares(image, moved[:, 2], pose.focal, faces, before, reference)
-        if (areas > SMALLEST).all():
-            break
-        if round_ % 4 == 0:
-            tree = cKDTree(moved[np.unique(faces[areas <= SMALLEST])])
-            free[field.used] |= tree.query(moved[field.used], distance_upper_bound=AROUND_FOLDS)[0] < AROUND_FOLDS
-            index = np.full(len(moved), -1)
-            index[free] = np.arange(free.sum())
-            count = int(free.sum())
-            rows, corners = np.nonzero(free[points.vertices])
-            shares = points.barycentrics[rows, corners]
-            at = sparse.coo_matrix((shares, (rows, index[points.vertices[rows, corners]])), (POINTS, count)).tocsr()
-            seen = np.where(fit.visibility > 0.1, fit.visibility, 0)
-            precision = sparse.diags((POINT_WEIGHT / unit * seen) ** 2)
-            smooth = field.sides[free][:, free] * (SMOOTH_WEIGHT / unit) ** 2
-            fixed = sparse.kron(sparse.identity(2), at.T @ precision @ at + smooth)
-            move, start = np.zeros((2, count)), image[free].T.copy()
-        rest = target - _image(points.at(moved), pose.focal)
-        gradient = np.concatenate([
-            at.T @ (precision @ -rest[:, k]) + smooth @ move[k] for k in range(2)
-        ])  # fmt: skip
-        weight = FOLD_WEIGHT * STRICTER**round_
-        short = np.flatnonzero(areas < MARGIN)
-        columns = index[faces[short]]
-        kept = columns >= 0
-        which = np.broadcast_to(np.arange(len(short))[:, None], kept.shape)[kept]
-        slope = slopes[short]  # [S, 3, 2]
-        jacobian = sparse.coo_matrix(
-            (
-                np.concatenate([slope[..., 0][kept], slope[..., 1][kept]]),
-                (np.tile(which, 2), np.concatenate([columns[kept], columns[kept] + count])),
-            ),
-            (len(short), 2 * count),
-        ).tocsr()
-        gradient -= weight**2 * (jacobian.T @ (MARGIN - areas[short]))
-        hessian = (fixed + weight**2 * (jacobian.T @ jacobian)).tocsc()
-        move = move - splu(hessian).solve(gradient).reshape(2, count)
-        image[free] = (start + move).T
-        moved = moved.copy()
-        moved[free, :2] = image[free] * per_pixel[free, None]
-    return moved
-
-
-def _shares(
-    image: np.ndarray, depth: np.ndarray, focal: float, faces: np.ndarray, before: np.ndarray, reference: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Areas [F] as `_unfolded` measures them, and their slopes [F, 3, 2] by the image positions of the corners."""
-    corners = image[faces]
-    per_pixel = depth[faces][..., None] / focal
-    flat = before != 0
-    per_pixel[flat] = 1
-    space = np.concatenate([corners * per_pixel, focal * per_pixel], axis=2)
-    up = np.where(flat[:, None], (0, 0, 1), reference)
-    scale = np.where(flat, 1 / np.where(flat, before, 1), 1)
-    slopes = np.empty((*faces.shape, 2))
-    for k in range(3):
-        opposite = space[:, (k + 2) % 3] - space[:, (k + 1) % 3]
-        slopes[:, k] = np.cross(up, opposite)[:, :2]
-    areas = (np.cross(space[:, 1] - space[:, 0], space[:, 2] - space[:, 0]) * up).sum(axis=1)
-    return areas * scale, slopes * per_pixel * scale[:, None, None]
 
 
 def _clear_eyeballs(field: Field, moved: np.ndarray) -> None:
@@ -326,10 +248,6 @@ def _depth_at(points: np.ndarray, centre: np.ndarray, radius: np.ndarray) -> np.
     along = rays @ centre
     inside = radius**2 - ((along[:, None] * rays - centre) ** 2).sum(1)
     return (along - np.sqrt(np.maximum(inside, 0))) * rays[:, 2]
-
-
-def _image(points: np.ndarray, focal: float) -> np.ndarray:  # [..., 3] -> [..., 2], px from the principal point
-    return focal * points[..., :2] / points[..., 2:]
 
 
 def _areas(image: np.ndarray, faces: np.ndarray) -> np.ndarray:  # [V, 2], [F, 3] -> [F], px^2

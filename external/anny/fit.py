@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from external.anny.head_layout import ear_area
 from external.anny.head_model import HeadModel
 from external.anny.points import CHIN, LIDS, LIPS, POINTS, TOP, HeadPoints
 from external.geometry import FaceGeometryError
@@ -40,6 +41,12 @@ UNSEEN_AXES = (
     "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward",
     "head-trans-down-up", "head-back-scale-depth-decr-incr",
 )  # fmt: skip
+# The points do not show the ears: they reach from the brows to a little below the nose, as on most people (1.2 times as
+# high as the nose is long; Farkas 1994).
+EAR_AXES = (("l-ear-scale-decr-incr", "l-ear-trans-down-up"), ("r-ear-scale-decr-incr", "r-ear-trans-down-up"))
+EARS_FORWARD = (("l-ear-trans-backward-forward", 0.5), ("r-ear-trans-backward-forward", 0.5))  # the model's lie far back
+BROWS, NOSE_BASE = (105, 334), 94  # points
+EAR_ENDS = (1.05, -0.03)  # shares of the way from the nose's base to the brows
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4
 EXPRESSION_COST = 1.0  # of the sum of the weights: keeps those at 0 that explain little
 # Expressions that a turned head resembles, or that the points do not show.
@@ -119,6 +126,29 @@ class PointModel:
         acting = np.full(52, EXPRESSION_SIGMA)
         self.precision[axes:, axes:] = _precision(acting, model.expression_mirror, EXPRESSION_ASYMMETRY)
         self.cost = np.concatenate([np.zeros(axes), np.full(52, EXPRESSION_COST)])
+        of_ears = np.unique(model.triangles[ear_area(model)])
+        self.ears = tuple(of_ears[side * model.vertices[of_ears, 0] > 0] for side in (1, -1))  # left, right
+
+    def with_ears(self, identity: np.ndarray) -> np.ndarray:
+        """The coefficients [A] with the ears in their usual place and size, as far as their axes reach."""
+        identity, model = identity.copy(), self.model
+        for name, value in EARS_FORWARD:
+            identity[model.identity_names.index(name)] = value
+        for names, ear in zip(EAR_AXES, self.ears, strict=True):
+            scale, shift = (model.identity_names.index(name) for name in names)
+            for _ in range(3):  # the axes are linear on either side of 0 only, and the ear's ends may change
+                head = model.evaluate(identity).astype(np.float64)
+                points = self.points.at(head)[:, 1]
+                base = points[NOSE_BASE]
+                wanted = base + np.array(EAR_ENDS) * (points[list(BROWS)].mean() - base)
+                ends = ear[[head[ear, 1].argmax(), head[ear, 1].argmin()]]
+                slopes = [
+                    np.where(identity[k] < 0, -model.identity_negative[k, ends, 1], model.identity_positive[k, ends, 1])
+                    for k in (scale, shift)
+                ]
+                step = np.linalg.solve(np.stack(slopes, axis=1), wanted - head[ends, 1])
+                identity[[scale, shift]] = np.clip(identity[[scale, shift]] + step, -1, 1)
+        return identity
 
     def basis(self, coefficients: np.ndarray) -> np.ndarray:
         """Derivative [A + 52, 468, 3] of the points by the coefficients, on the side where they are."""
@@ -189,6 +219,7 @@ def fit_points(
     seen = _facing(pose, model.normals, shape)
     weights = seen / (1 + (np.linalg.norm(residuals[:, :2], axis=1) / robust) ** 2) ** 2
     axes = len(model.positive)
+    coefficients[:axes] = model.with_ears(coefficients[:axes])
     return LinearFit(pose, coefficients[:axes], coefficients[axes:], residuals[:, :2], seen, weights, height)
 
 
