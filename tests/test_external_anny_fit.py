@@ -8,7 +8,7 @@ from head_file import head_model, needs_head
 from scipy.spatial.transform import Rotation
 
 from external.anny.displacement import ordered
-from external.anny.fit import BROWS, EAR_AXES, EAR_ENDS, EARS_FORWARD, NOSE_BASE, FitError, fit_points
+from external.anny.fit import BROWS, EAR_AXES, EAR_ENDS, NOSE_BASE, FitError, fit_points
 from external.anny.head_layout import ear_area
 from external.anny.points import LIDS, LIPS, lid_edges, load_head_points
 from external.anny.reconstruction import HeadFitter, turn_from_ahead
@@ -86,8 +86,7 @@ def test_coefficients_stay_within_bounds():
     points, _ = photographed(10, 0, {"age-child-old": -1.0, "nose-volume-decr-incr": 1.0}, {"mouthSmileLeft": 1.0})
     fit, prepared = fit_points(points, SIZE, fitter().prepared), fitter().prepared
     values = np.concatenate([fit.identity, fit.expression])
-    names = [name for pair in EAR_AXES for name in pair] + [name for name, _ in EARS_FORWARD]
-    ears = [fitter().model.identity_names.index(name) for name in names]
+    ears = [fitter().model.identity_names.index(name) for names in EAR_AXES for name in names]
     assert (np.abs(values[ears]) <= 1).all()  # they are not fitted but placed
     values[ears] = 0
     assert (values >= prepared.low).all() and (values <= prepared.high).all()

@@ -5,6 +5,7 @@ REACH^4) and meets the points within their uncertainty. In terms of its Green's 
 alone, it costs one dense system of the size of the points. Where it folds the mesh, `unfold` opens the folds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ CLEARANCE = 0.0003  # m, between eyeball and lids
 SOCKET = 0.85  # largest distance of a socket from its eyeball's centre, in radii
 DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
 EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
+LOOSER = (1.0, 30.0, 1000.0)  # factors on the variance of the points, tried in order
 CLEARINGS = 6  # rounds
 SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
 
@@ -105,7 +107,7 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     cosines = -(normals * normalised(corners.mean(1))).sum(1)
     front = cosines > EDGE_ON
     before = _areas(image, field.skin)
-    certainty = np.minimum(2 * fit.visibility, 1)
+    certainty = np.minimum(2 * fit.visibility, 1) ** 3
     variance = CERTAIN / np.maximum(certainty, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
 
     def folded(moved: np.ndarray) -> np.ndarray:
@@ -113,30 +115,25 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
         turned = (normalised(face_normals(moved, field.skin)) * normals).sum(1)
         return field.firm & ((front & (ratio < SMALLEST)) | ((cosines > 0) & (turned < 0)))
 
-    moved = _moved(field, camera, image, target, depth, variance, fit)
-    folds = folded(moved)
-    if folds.any():
-        # Front triangles keep their orientation in the image; all that are seen turn by less than a right angle in space.
-        held = field.firm & (cosines > 0)
-        firm = held & front
-        reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
-        triangles = HeldTriangles(
-            faces=np.concatenate([field.skin[firm], field.skin[held]]),
-            before=np.concatenate([before[firm], np.zeros(held.sum())]),
-            reference=np.concatenate([reference[firm], reference[held]]),
-        )
+    # Front triangles keep their orientation in the image; all that are seen turn by less than a right angle in space.
+    held = field.firm & (cosines > 0)
+    firm = held & front
+    reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
+    triangles = HeldTriangles(
+        faces=np.concatenate([field.skin[firm], field.skin[held]]),
+        before=np.concatenate([before[firm], np.zeros(held.sum())]),
+        reference=np.concatenate([reference[firm], reference[held]]),
+    )
+    for looser in LOOSER:  # where folds are left, the start is a smoother field, which misses the points at first
+        moved = _moved(field, camera, image, target, depth, variance * looser, fit)
+        if not folded(moved).any():
+            break
         moved = unfold(
             moved, triangles, field.used, field.sides, points, target, certainty, pose.focal, fit.face_height
         )
-        cleared = moved.copy()
-        _clear_eyeballs(field, cleared)
-        for _ in range(CLEARINGS):  # clearing a lid that is seen from the side may fold it again: then it stays
-            folds = folded(cleared)
-            if not folds.any():
-                break
-            back = field.skin[folds]
-            cleared[back] = moved[back]
-        moved = cleared
+        moved = _cleared(field, moved, folded)
+        if not folded(moved).any():
+            break
     folds = folded(moved)
     offsets = moved - camera
     chosen, stiff = (np.zeros(len(offsets), dtype=bool) for _ in range(2))
@@ -208,6 +205,19 @@ def _moved(
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
     return moved
+
+
+def _cleared(field: Field, moved: np.ndarray, folded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The vertices [V, 3] after `_clear_eyeballs`, but for lids seen from the side that it folds again."""
+    cleared = moved.copy()
+    _clear_eyeballs(field, cleared)
+    for _ in range(CLEARINGS):
+        folds = folded(cleared)
+        if not folds.any():
+            break
+        back = field.skin[folds]
+        cleared[back] = moved[back]
+    return cleared
 
 
 def _clear_eyeballs(field: Field, moved: np.ndarray) -> None:

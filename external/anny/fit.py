@@ -44,7 +44,6 @@ UNSEEN_AXES = (
 # The points do not show the ears: they reach from the brows to a little below the nose, as on most people (1.2 times as
 # high as the nose is long; Farkas 1994).
 EAR_AXES = (("l-ear-scale-decr-incr", "l-ear-trans-down-up"), ("r-ear-scale-decr-incr", "r-ear-trans-down-up"))
-EARS_FORWARD = (("l-ear-trans-backward-forward", 0.5), ("r-ear-trans-backward-forward", 0.5))  # the model's lie far back
 BROWS, NOSE_BASE = (105, 334), 94  # points
 EAR_ENDS = (1.05, -0.03)  # shares of the way from the nose's base to the brows
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4
@@ -132,8 +131,6 @@ class PointModel:
     def with_ears(self, identity: np.ndarray) -> np.ndarray:
         """The coefficients [A] with the ears in their usual place and size, as far as their axes reach."""
         identity, model = identity.copy(), self.model
-        for name, value in EARS_FORWARD:
-            identity[model.identity_names.index(name)] = value
         for names, ear in zip(EAR_AXES, self.ears, strict=True):
             scale, shift = (model.identity_names.index(name) for name in names)
             for _ in range(3):  # the axes are linear on either side of 0 only, and the ear's ends may change

@@ -16,7 +16,7 @@ ROUNDS, AROUND, MARGIN = 28, 0.012, 0.08  # -; m from a fold; share of the area 
 POINT_WEIGHT, SMOOTH_WEIGHT = 12.0, 0.5  # 1/px in a face of USUAL_HEIGHT
 USUAL_HEIGHT = 660  # px
 FOLD_WEIGHT, STRICTER = 100.0, 2.25  # of squared shares of area; factor a round, while there are folds
-SHORTEST, STILL = 0.05, 0.1  # share of a step; longest move of a round that ends it, px
+LONGEST, SHORTEST, STILL = 4.0, 0.05, 0.1  # px in a round; smallest share of it; px in a round that ends it
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,20 @@ def unfold(
         gradient = (smooth @ move - at.T @ (precision[:, None] * rest)).T.ravel()
         gradient -= weight * (jacobian.T @ (MARGIN - areas[short]))
         step = -splu((fixed + weight * (jacobian.T @ jacobian)).tocsc()).solve(gradient).reshape(2, count).T
-        cost, share = _cost(rest, precision, move, smooth, areas, weight), 1.0
+        cost, longest = _cost(rest, precision, move, smooth, areas, weight), np.abs(step).max()
+        share = first = min(1.0, LONGEST * unit / longest)
         while True:
             tried, tried_move = moved.copy(), move + share * step
             tried[free, :2] = (start + tried_move) * (moved[free, 2:] / focal)
             areas, slopes = triangles.areas(tried, focal)
             rest = target - image_of(points.at(tried), focal)
-            if share <= SHORTEST or _cost(rest, precision, tried_move, smooth, areas, weight) < cost:
+            if share <= SHORTEST * first or _cost(rest, precision, tried_move, smooth, areas, weight) < cost:
                 break
             share /= 2
         moved, move = tried, tried_move
         if (areas <= SMALLEST).any():
             weight *= STRICTER
-        elif share <= SHORTEST or share * np.abs(step).max() < STILL * unit:
+        elif share <= SHORTEST * first or share * longest < STILL * unit:
             break
     return moved
 

@@ -7,8 +7,8 @@ before the displacement, in % of the face's height; the visible points, the shar
 displacement, and the median, 95th percentile and maximum of their distances; the fit's processor seconds; yaw and pitch
 in degrees; the expressions with weights above .5.
 
-Photos of one person share a folder, or the part of the file name before "_". Where at least two people have two photos,
-the identity spread follows: the distance between two neutral faces (similarity aligned, root mean square), within a
+Photos of one person share the part of the file name before "_", or a folder within one of the given folders. Where a
+person has several photos, the identity spread follows: the distance between two neutral faces (similarity aligned, root mean square), within a
 person and between people, and how often one within is smaller than one between (AUC).
 """
 
@@ -67,20 +67,21 @@ class Row:
         )
 
 
-def photos_of(paths: list[str]) -> list[Path]:
-    """The photos among files and folders, those of folders below included, in alphabetical order by folder."""
+def photos_of(paths: list[str]) -> list[tuple[Path, str]]:
+    """The photos among files and folders, in alphabetical order, and their people; every other photo is of its own."""
     photos = []
     for path in map(Path, paths):
         inside = path.rglob("*") if path.is_dir() else [path]
-        photos += sorted(found for found in inside if found.suffix.lower() in SUFFIXES)
+        for found in sorted(found for found in inside if found.suffix.lower() in SUFFIXES):
+            folder = found.parent.name if path.is_dir() and found.parent != path else str(found)
+            photos.append((found, found.stem.split("_")[0] if "_" in found.stem else folder))
     return photos
 
 
-def rows_of(photos: list[Path], fitter: HeadFitter) -> list[Row]:
+def rows_of(photos: list[tuple[Path, str]], fitter: HeadFitter) -> list[Row]:
     """One row a photo; prints each, or why there is none."""
-    folders = {photo.parent for photo in photos}
     rows = []
-    for photo in photos:
+    for photo, person in photos:
         pixels = read_photo(photo)
         faces = detect_faces(pixels)
         landmarks = find_landmarks(pixels, faces[0].box, faces[0].points, irises=True) if faces else None
@@ -95,7 +96,6 @@ def rows_of(photos: list[Path], fitter: HeadFitter) -> list[Row]:
             print(f"{photo.stem:16.16s} {error}")
             continue
         seconds = time.process_time() - start
-        person = photo.stem.split("_")[0] if "_" in photo.stem or len(folders) == 1 else photo.parent.name
         rows.append(Row(photo.stem, person, fit, seconds))
         print(rows[-1], flush=True)
     return rows
