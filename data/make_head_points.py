@@ -6,10 +6,11 @@
    positions meet the skin.
 2. The head is fitted to Face Mesh's points of the photos and of their mirror images. What is left of a point on average
    over the photos, in the head's frame, and what the mean identity of the photos moves it by, moves the point along the
-   skin. Repeated, until the mean residuals stand still.
+   skin. Repeated, until the mean residuals stand still. How much further away Face Mesh puts a point than the fitted
+   heads do, on average over the photos, is kept beside it: its relief is stronger than that of heads.
 
-Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours on the edges of the lids,
-those of the mouth's inner contour on the border of the lips. A photo with several people counts with its largest face.
+Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours but for the corners on the
+edges of the lids, those of the mouth's inner contour on the line where the lips meet. A photo with several people counts with its largest face.
 Only the positions on the head come from the photos; nothing of a person is in the file.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from external.anny import load_head_model
 from external.anny.fit import FitError, PointModel, fit_points
 from external.anny.head_model import HeadModel
-from external.anny.points import FILE, LIDS, LIPS, POINTS, HeadPoints, lid_edges, lip_edge
+from external.anny.points import FILE, LIDS, LIPS, POINTS, HeadPoints, lid_edges, lip_line
 from external.face_mesh.landmarks import find_landmarks
 from external.face_mesh.template import load_template
 from external.mtcnn import detect_faces
@@ -43,10 +44,9 @@ RENDERINGS = (
 )  # fmt: skip
 SIZE, DISTANCE = 640, 1.2  # px, m
 ROUNDS, STEP, LONGEST = 4, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
-OWN_PLACE = 0.4  # share of a contour point's own place along the contour, beside the template's even spacing
+OWN_PLACE = 0.7  # share of a contour point's own place along the contour, beside the template's even spacing
 UNTANGLINGS = 40
-OPENING = 0.0015  # m, least distance from there of the first point of either lid
-CORNER_STEPS = 3  # edges from the end of the lid's edge to the corner of the eye
+LIP_STEPS = 61  # places tried across a lip
 SMOOTH = 0.5  # share of a move that is the mean of the neighbouring points' moves
 
 
@@ -121,16 +121,16 @@ class Places:
         self.middle = in_middle, middle
         # Halves of contours: points from corner to corner, and the way along the vertices that they lie on.
         self.ways = []
-        for halves, loop in zip((*LIDS, LIPS), (*lid_edges(model), lip_edge(model)), strict=True):
+        for halves, loop in zip((*LIDS, LIPS), (*lid_edges(model), lip_line(model)), strict=True):
             around = _ring(_within(sides, loop))
             low, high = (np.argmin(vertices[around, 0]), np.argmax(vertices[around, 0]))
             ways = [_between(around, low, high), _between(around[::-1], len(around) - 1 - low, len(around) - 1 - high)]
             ways.sort(key=lambda way: -vertices[way, 1].mean())
-            if halves is not LIPS:
-                ways = [self._to_corner(way) for way in ways]
             for half, way in zip(halves, ways, strict=True):
                 from_right = load_template(0).shape[half[0], 0] < load_template(0).shape[half[-1], 0]
-                self.ways.append((list(half), way if from_right else way[::-1]))
+                # The corners of the eyes, and by the nose the first point of either lid, lie on the skin beside.
+                chosen = half if halves is LIPS else half[1:-2]
+                self.ways.append((list(chosen), way if from_right else way[::-1]))
         self.held = sorted({*in_middle, *np.ravel(BETWEEN)}.union(*(half for half, _ in self.ways)))
         # The skin around the lips in MakeHuman's layout, where they lie flat: positions, and vertices of the corners.
         near = (np.abs(vertices[skin] - (0, -0.073, 0.02)) < (0.045, 0.03, 0.05)).all(axis=(1, 2))
@@ -139,19 +139,8 @@ class Places:
         self.uvs = np.column_stack([model.uvs, np.zeros(len(model.uvs))]).astype(np.float64)
         self.faces = load_template(0).faces
 
-    def _to_corner(self, way: np.ndarray) -> np.ndarray:
-        """Half of a lid's edge, continued from where the lids meet by the nose to the corner of the eye."""
-        if abs(self.vertices[way[0], 0]) > abs(self.vertices[way[-1], 0]):
-            way = way[::-1]
-        for _ in range(CORNER_STEPS):
-            beside = np.setdiff1d(self.skin[(self.skin == way[0]).any(1)], way)
-            ahead = np.array([-np.sign(self.vertices[way[0], 0]), 0, 0])
-            step = beside[np.argmax(normalised(self.vertices[beside] - self.vertices[way[0]]) @ ahead)]
-            way = np.concatenate([[step], way])
-        return way
-
-    def place(self, wanted: np.ndarray) -> HeadPoints:
-        """The allowed places nearest to positions [468, 3] on the neutral head; symmetric."""
+    def place(self, wanted: np.ndarray, depths: np.ndarray) -> HeadPoints:
+        """The allowed places nearest to positions [468, 3] on the neutral head; symmetric. depths: of HeadPoints."""
         wanted = (wanted + (wanted * (-1, 1, 1))[self.mirror]) / 2
         corners, barycentrics = self._onto(wanted)
         normals = vertex_normals(self.vertices, self.skin)
@@ -166,15 +155,15 @@ class Places:
             at[loose] = (at[loose] + mean[loose]) / 2
             corners[loose], barycentrics[loose] = onto_triangles(at[loose], self.vertices, self.skin)
             self._mirrored(corners, barycentrics)
-        return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32))
+        return HeadPoints(corners.astype(np.int32), barycentrics, self.mirror.astype(np.int32), depths)
 
     def _onto(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         corners, barycentrics = onto_triangles(wanted, self.vertices, self.skin)
         points, edges = self.middle
         corners[points], barycentrics[points] = onto_segments(wanted[points], self.vertices, edges)
         for half, way in self.ways:
-            lids = half[0] not in LIPS[0]
-            corners[half], barycentrics[half] = self._along(wanted[half], load_template(0).shape[half], way, lids)
+            closed = half[0] in LIPS[0]  # the ends are the ends of the way
+            corners[half], barycentrics[half] = self._along(wanted[half], load_template(0).shape[half], way, closed)
         for half in LIPS:
             point = half[len(half) // 2]
             corners[point] = corners[point][np.abs(self.vertices[corners[point], 0]).argmin()]
@@ -184,19 +173,25 @@ class Places:
         return corners, barycentrics
 
     def _between_lips(self, corners: np.ndarray, barycentrics: np.ndarray) -> None:
-        """Places the two contours between the borders of the lips at thirds of the layout, in place."""
+        """Places the two contours between the borders of the lips, in place: along the straight line of the layout, at
+        thirds of its length as seen from ahead."""
         known = dict(zip(self.flat_skin.ravel().tolist(), self.flat.ravel().tolist(), strict=True))
+        of_uv = dict(zip(self.flat.ravel().tolist(), self.flat_skin.ravel().tolist(), strict=True))
+        steps = np.linspace(0, 1, LIP_STEPS)[:, None]
         for outer, first, second, inner in zip(*BETWEEN_COLUMNS, strict=True):
             ends = []
             for point in (outer, inner):
                 uv = self.uvs[[known[k] for k in corners[point].tolist()]]
                 ends.append(barycentrics[point] @ uv)
-            wanted = np.stack([ends[0] + share * (ends[1] - ends[0]) for share in (1 / 3, 2 / 3)])
-            at, weights = onto_triangles(wanted, self.uvs, self.flat)
-            of_uv = dict(zip(self.flat.ravel().tolist(), self.flat_skin.ravel().tolist(), strict=True))
+            line, shares = onto_triangles(ends[0] + steps * (ends[1] - ends[0]), self.uvs, self.flat)
+            skin = np.array([[of_uv[k] for k in corner] for corner in line.tolist()])
+            ahead = np.einsum("nk,nkc->nc", shares, self.vertices[skin])[:, :2]
+            length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(ahead, axis=0), axis=1))])
+            thirds = np.abs(length - length[-1] * np.array([[1 / 3], [2 / 3]])).argmin(axis=1)
+            at, weights = skin[thirds], shares[thirds]
             middle = self.mirror[first] == first
             for point, corner, weight in zip((first, second), at, weights, strict=True):
-                corners[point], barycentrics[point] = [of_uv[k] for k in corner.tolist()], weight
+                corners[point], barycentrics[point] = corner, weight
                 if middle:
                     on = np.einsum("k,kc->c", weight, self.vertices[corners[point]])[None] * (0, 1, 1)
                     found = onto_segments(on, self.vertices, self.middle[1])
@@ -208,7 +203,7 @@ class Places:
         corners[one], barycentrics[one] = self.model.mirror[corners[self.mirror[one]]], barycentrics[self.mirror[one]]
 
     def _along(
-        self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray, lids: bool
+        self, wanted: np.ndarray, template: np.ndarray, way: np.ndarray, closed: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Corners and barycentrics [N, 3] of points in order along a way of vertices, between the places that are
         nearest to wanted [N, 3] and the spacing of the template [N, 3]."""
@@ -217,18 +212,15 @@ class Places:
         share, distance = closest_on_segments(wanted, line[:-1], line[1:])
         segment = distance.argmin(1)
         nearest = length[segment] + share[np.arange(len(wanted)), segment] * np.diff(length)[segment]
-        even = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(template, axis=0), axis=1))])
-        even *= length[-1] / even[-1]
-        at = even + OWN_PLACE * (np.maximum.accumulate(nearest) - even)
-        at[0], at[-1] = 0, length[-1]
-        if lids:  # only the corner by the nose itself lies in the crease, which both lids share
-            by_nose = np.abs(line[[0, -1], 0]).argmin()
-            crease = length[CORNER_STEPS] if by_nose == 0 else length[-1] - length[-1 - CORNER_STEPS]
-            from_nose = at if by_nose == 0 else (length[-1] - at)[::-1]
-            number = np.arange(1, len(at) - 1)
-            least = np.minimum(crease + OPENING * number, length[-1] * number / (len(at) - 1))
-            from_nose[1:-1] = np.maximum(from_nose[1:-1], least)
-            at = from_nose if by_nose == 0 else length[-1] - from_nose[::-1]
+        spacing = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(template, axis=0), axis=1))])
+        if closed:
+            even = spacing * length[-1] / spacing[-1]
+        else:
+            even = np.polyval(np.polyfit(spacing, nearest, 1), spacing)
+        at = np.clip(even + OWN_PLACE * (nearest - even), 0, length[-1])
+        if closed:
+            at[0], at[-1] = 0, length[-1]
+        at = np.maximum.accumulate(at)
         k = np.clip(np.searchsorted(length, at, side="right") - 1, 0, len(way) - 2)
         share = (at - length[k]) / np.diff(length)[k]
         barycentrics = np.stack([1 - share, share, np.zeros_like(share)], axis=1)
@@ -345,6 +337,7 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     """One round of the correction."""
     prepared = PointModel(model, points)
     matrix, right = np.zeros((POINTS, 3, 3)), np.zeros((POINTS, 3))
+    depth, weight = np.zeros(POINTS), np.zeros(POINTS)
     identities, errors = [], []
     for landmarks, size in photos:
         try:
@@ -358,6 +351,11 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
         to_image = (fit.pose.scale * fit.pose.rotation[:2]) / fit.face_height
         matrix += fit.weights[:, None, None] * (to_image.T @ to_image)
         right += fit.weights[:, None] * (fit.residuals / fit.face_height) @ to_image
+        at = points.at(model.evaluate(fit.identity, fit.expression).astype(np.float64)) @ fit.pose.rotation[2]
+        behind = landmarks[:POINTS, 2] / fit.pose.scale - at
+        depth += fit.weights * (behind - np.average(behind, weights=fit.weights))
+        weight += fit.weights
+    depth = (depth + depth[points.mirror]) / (weight + weight[points.mirror])
     errors = np.array(errors) * 100
     mean = np.mean(identities, axis=0)
     mean = (mean + model.identity_mirror_sign * mean[model.identity_mirror]) / 2
@@ -378,7 +376,7 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     worst = np.argsort(-length[:, 0])[:12]
     print("   longest:", [(int(k), *(move[k] * 1000).round(1).tolist()) for k in worst])
     move *= STEP * np.minimum(1, LONGEST / np.maximum(length, 1e-9))
-    return places.place(prepared.neutral + move)
+    return places.place(prepared.neutral + move, depth)
 
 
 def neighbourhood() -> np.ndarray:
@@ -405,6 +403,7 @@ def save(points: HeadPoints) -> None:
         "vertices": points.vertices.astype(np.int32),
         "barycentrics": points.barycentrics.astype(np.float32),
         "mirror": points.mirror.astype(np.int32),
+        "depths": points.depths.astype(np.float32),
     }
     with zipfile.ZipFile(FILE, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
@@ -417,7 +416,7 @@ def save(points: HeadPoints) -> None:
 def main(paths: list[str]) -> None:
     model = load_head_model(FOLDER / HEAD.makes.path)
     places = Places(model, mirror_of_points())
-    points = places.place(found_on_renderings(model, places))
+    points = places.place(found_on_renderings(model, places), np.zeros(POINTS))
     photos = [found for path in paths for found in points_of(Path(path))]
     print(f"{len(photos)} pictures, mirror images included")
     for _ in range(ROUNDS):

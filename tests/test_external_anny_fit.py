@@ -8,7 +8,8 @@ from head_file import head_model, needs_head
 from scipy.spatial.transform import Rotation
 
 from external.anny.displacement import ordered
-from external.anny.fit import FitError, fit_points
+from external.anny.fit import BROWS, EAR_AXES, EAR_ENDS, NOSE_BASE, FitError, fit_points
+from external.anny.head_layout import ear_area
 from external.anny.points import LIDS, LIPS, lid_edges, load_head_points
 from external.anny.reconstruction import HeadFitter, turn_from_ahead
 from renderer.mesh import face_normals, normalised
@@ -85,7 +86,33 @@ def test_coefficients_stay_within_bounds():
     points, _ = photographed(10, 0, {"age-child-old": -1.0, "nose-volume-decr-incr": 1.0}, {"mouthSmileLeft": 1.0})
     fit, prepared = fit_points(points, SIZE, fitter().prepared), fitter().prepared
     values = np.concatenate([fit.identity, fit.expression])
+    ears = [fitter().model.identity_names.index(name) for names in EAR_AXES for name in names]
+    assert (np.abs(values[ears]) <= 1).all()  # they are not fitted but placed
+    values[ears] = 0
     assert (values >= prepared.low).all() and (values <= prepared.high).all()
+
+
+@pytest.mark.parametrize("identity", [{"nose-scale-vert-decr-incr": -0.6}, {"head-scale-vert-decr-incr": -0.8}])
+def test_ears_reach_from_the_brows_to_the_nose(identity):
+    fit, model = fit_points(photographed(10, 5, identity)[0], SIZE, fitter().prepared), fitter().model
+    head = model.evaluate(fit.identity).astype(np.float64)
+    heights = load_head_points().at(head)[:, 1]
+    base, brows = heights[NOSE_BASE], heights[list(BROWS)].mean()
+    ears = np.unique(model.triangles[ear_area(model)])
+    wanted = base + np.array(EAR_ENDS) * (brows - base)
+    for side in (1, -1):
+        ear = ears[side * model.vertices[ears, 0] > 0]
+        assert np.abs((head[ear, 1].max(), head[ear, 1].min()) - wanted).max() < 5e-4
+
+
+def test_the_usual_depths_of_points_change_nothing():
+    points, turn = photographed(15, -5, {"nose-scale-depth-decr-incr": 0.5}, focal=1800)
+    points[:468, 2] += load_head_points().depths * 1800 / 1.2
+    fit = fit_points(points, SIZE, fitter().prepared, focal=1800)
+    camera = load_head_points().at(fitter().model.evaluate(fit.identity).astype(np.float64)) @ turn[2]
+    behind = points[:468, 2] / fit.pose.scale - load_head_points().depths - camera
+    assert np.std(behind[fit.visibility > 0.5]) < 0.0012
+    assert np.std(behind[fit.visibility > 0.5] + load_head_points().depths[fit.visibility > 0.5]) > 0.0015
 
 
 def test_visible_points_are_met_without_folds_and_the_rig_gives_the_mesh():
@@ -97,7 +124,7 @@ def test_visible_points_are_met_without_folds_and_the_rig_gives_the_mesh():
     points[:468, :2] += 3 * (near @ directions) / near.sum(1, keepdims=True) ** 0.5  # a smooth distortion
     head = fitter().fit(points, SIZE)
     seen = head.visibility > 0.5
-    assert np.percentile(head.error[seen], 95) < 0.5
+    assert head.error[seen].max() < 0.5
     assert head.error[seen].mean() < 0.2 * head.error_before[seen].mean()
 
     model = fitter().model
@@ -182,5 +209,5 @@ def test_the_sample_photo(sample_photo):
     assert points.shape == (478, 3)
     head = fitter().fit(points, pixels.shape[1::-1])
     assert head.error_before.mean() / head.face_height < 0.009
-    assert np.percentile(head.error[head.visibility > 0.5], 95) < 0.5
+    assert head.error[head.visibility > 0.5].max() < 0.5
     assert np.isfinite(head.vertices).all() and (head.vertices[:, 2] > 0).all()

@@ -2,9 +2,10 @@
 
 The field minimises the thin-plate energy over the skin (cotangent Laplacian L, masses M: u L M^-1 L u + u M u /
 REACH^4) and meets the points within their uncertainty. In terms of its Green's function, which depends on the model
-alone, it costs one dense system of the size of the points.
+alone, it costs one dense system of the size of the points. Where it folds the mesh, `unfold` opens the folds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +13,20 @@ from scipy import sparse
 
 from external.anny.fit import LinearFit, PointModel
 from external.anny.points import LIDS, LIPS, POINTS, lid_edges, lip_chains, lip_edge
+from external.anny.unfolding import SMALLEST, HeldTriangles, image_of, unfold
 from renderer.mesh import face_normals, normalised
 
 REACH = 0.05  # m, over which the field decays away from the points
 CERTAIN, UNCERTAIN = 1e-4, 0.3  # variance of a seen and of a hidden point, relative to the field's own
-DEPTH_VARIANCE, DEPTH_SHARE = 0.3, 0.5  # of the points' depth: little of it is taken over
+DEPTH_VARIANCE, DEPTH_SHARE = 1.0, 0.5  # of the points' depth: little of it is taken over
 LID_VARIANCE = 1e-3
 CLEARANCE = 0.0003  # m, between eyeball and lids
 SOCKET = 0.85  # largest distance of a socket from its eyeball's centre, in radii
 DEEPEST = 0.004  # m, by which a lid's edge is brought onto its eyeball
 EDGE_ON = 0.5  # cosine; triangles that are seen more obliquely need not keep their orientation in the image
-UNFOLDINGS, LOOSER = 4, 6.0  # rounds, and the factor on the variance of the points beside a fold
+LOOSER = (1.0, 30.0, 1000.0)  # factors on the variance of the points, tried in order
+CLEARINGS = 6  # rounds
 SMOOTHINGS = 40  # rounds in which vertices of folds and beside them approach the mean offset of their neighbours
-BESIDE = 0.006  # m
-SMALLEST = 0.02  # of a triangle's area, that counts as a fold
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Field:
         sides = np.unique(np.sort(sides, axis=1), axis=0)
         beside = sparse.coo_matrix((np.ones(len(sides)), sides.T), (len(vertices),) * 2)
         beside = (beside + beside.T).tocsr()
+        self.sides = (sparse.diags(np.asarray(beside.sum(1)).ravel()) - beside).tocsr()  # Laplacian of the edges
         counts = np.maximum(np.asarray(beside.sum(1)).ravel(), 1)
         self.mean = sparse.diags(1 / counts) @ beside  # over a vertex's neighbours
         self.lids = lid_edges(model)
@@ -101,30 +103,43 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     head = model.evaluate(fit.identity, fit.expression).astype(np.float64)
     camera = head @ pose.rotation.T + pose.translation
     centre = np.array(photo_size) / 2
-    image = _image(camera, pose.focal)
+    image = image_of(camera, pose.focal)
     target = ordered(landmarks[:POINTS, :2], landmarks) - centre
-    depth = landmarks[:POINTS, 2] / pose.scale - points.at(camera)[:, 2]
+    depth = landmarks[:POINTS, 2] / pose.scale - points.depths - points.at(camera)[:, 2]
     depth = DEPTH_SHARE * (depth - np.average(depth, weights=fit.weights))
     normals = normalised(face_normals(camera, field.skin))
     corners = camera[field.skin]
     cosines = -(normals * normalised(corners.mean(1))).sum(1)
     front = cosines > EDGE_ON
     before = _areas(image, field.skin)
-    near = np.linalg.norm(points.at(head)[:, None] - head[field.skin].mean(1), axis=-1) < BESIDE
-    variance = CERTAIN / np.maximum(fit.visibility, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
+    certainty = np.minimum(2 * fit.visibility, 1) ** 3
+    variance = CERTAIN / np.maximum(certainty, (CERTAIN / UNCERTAIN) ** 0.5) ** 2
 
     def folded(moved: np.ndarray) -> np.ndarray:
-        ratio = _areas(_image(moved, pose.focal), field.skin) / np.where(before == 0, 1, before)
+        ratio = _areas(image_of(moved, pose.focal), field.skin) / np.where(before == 0, 1, before)
         turned = (normalised(face_normals(moved, field.skin)) * normals).sum(1)
         return field.firm & ((front & (ratio < SMALLEST)) | ((cosines > 0) & (turned < 0)))
 
-    for round_ in range(UNFOLDINGS):
-        moved = _moved(field, camera, image, target, depth, variance, fit)
-        folds = folded(moved)
-        if not folds.any():
+    # Front triangles keep their orientation in the image; all that are seen turn by less than a right angle in space.
+    held = field.firm & (cosines > 0)
+    firm = held & front
+    reference = normals / np.linalg.norm(face_normals(camera, field.skin), axis=1)[:, None]
+    triangles = HeldTriangles(
+        faces=np.concatenate([field.skin[firm], field.skin[held]]),
+        before=np.concatenate([before[firm], np.zeros(held.sum())]),
+        reference=np.concatenate([reference[firm], reference[held]]),
+    )
+    for looser in LOOSER:  # where folds are left, the start is a smoother field, which misses the points at first
+        moved = _moved(field, camera, image, target, depth, variance * looser, fit)
+        if not folded(moved).any():
             break
-        if round_ < UNFOLDINGS - 1:
-            variance = np.where(near[:, folds].any(1), np.minimum(variance * LOOSER, 30.0), variance)
+        moved = unfold(
+            moved, triangles, field.used, field.sides, points, target, certainty, pose.focal, fit.face_height
+        )
+        moved = _cleared(field, moved, folded)
+        if not folded(moved).any():
+            break
+    folds = folded(moved)
     offsets = moved - camera
     chosen, stiff = (np.zeros(len(offsets), dtype=bool) for _ in range(2))
     for round_ in range(SMOOTHINGS):
@@ -146,7 +161,7 @@ def displace(field: Field, fit: LinearFit, landmarks: np.ndarray, photo_size: tu
     moved = camera + offsets
     _tuck_sockets(field, moved)
     offsets = moved - camera
-    left = target - _image(points.at(moved), pose.focal)
+    left = target - image_of(points.at(moved), pose.focal)
     return Displaced(offsets, left, int(folds.sum()))
 
 
@@ -171,11 +186,11 @@ def _moved(
     model, points, pose = field.prepared.model, field.prepared.points, fit.pose
     used, moved = field.used, camera.copy()
     first = slice(0, POINTS)
-    # A point is the image of a place on a triangle in space: two rounds, as the projection is not linear in it.
+    # A point is the image of a place on a triangle in space: three rounds, as the projection is not linear in it.
     plane = np.zeros((len(used), 2))
-    for _ in range(2):
+    for _ in range(3):
         moved[used, :2] = (image[used] + plane) * camera[used, 2:] / pose.focal
-        rest = target - _image(points.at(moved), pose.focal)
+        rest = target - image_of(points.at(moved), pose.focal)
         plane = plane + field.through(rest, variance, first)
     moved[used, :2] = (image[used] + plane) * camera[used, 2:] / pose.focal
     # Eyeballs, teeth and tongue follow; then the lids' edges are brought onto the eyeballs, along their rays.
@@ -195,6 +210,19 @@ def _moved(
     moved[used] *= 1 + (deeper / moved[used, 2])[:, None]
     _clear_eyeballs(field, moved)
     return moved
+
+
+def _cleared(field: Field, moved: np.ndarray, folded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The vertices [V, 3] after `_clear_eyeballs`, but for lids seen from the side that it folds again."""
+    cleared = moved.copy()
+    _clear_eyeballs(field, cleared)
+    for _ in range(CLEARINGS):
+        folds = folded(cleared)
+        if not folds.any():
+            break
+        back = field.skin[folds]
+        cleared[back] = moved[back]
+    return cleared
 
 
 def _clear_eyeballs(field: Field, moved: np.ndarray) -> None:
@@ -235,10 +263,6 @@ def _depth_at(points: np.ndarray, centre: np.ndarray, radius: np.ndarray) -> np.
     along = rays @ centre
     inside = radius**2 - ((along[:, None] * rays - centre) ** 2).sum(1)
     return (along - np.sqrt(np.maximum(inside, 0))) * rays[:, 2]
-
-
-def _image(points: np.ndarray, focal: float) -> np.ndarray:  # [..., 3] -> [..., 2], px from the principal point
-    return focal * points[..., :2] / points[..., 2:]
 
 
 def _areas(image: np.ndarray, faces: np.ndarray) -> np.ndarray:  # [V, 2], [F, 3] -> [F], px^2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from external.anny.head_layout import ear_area
 from external.anny.head_model import HeadModel
 from external.anny.points import CHIN, LIDS, LIPS, POINTS, TOP, HeadPoints
 from external.geometry import FaceGeometryError
@@ -40,6 +41,11 @@ UNSEEN_AXES = (
     "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward",
     "head-trans-down-up", "head-back-scale-depth-decr-incr",
 )  # fmt: skip
+# The points do not show the ears: they reach from the brows to a little below the nose, as on most people (1.2 times as
+# high as the nose is long; Farkas 1994).
+EAR_AXES = (("l-ear-scale-decr-incr", "l-ear-trans-down-up"), ("r-ear-scale-decr-incr", "r-ear-trans-down-up"))
+BROWS, NOSE_BASE = (105, 334), 94  # points
+EAR_ENDS = (1.05, -0.03)  # shares of the way from the nose's base to the brows
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4
 EXPRESSION_COST = 1.0  # of the sum of the weights: keeps those at 0 that explain little
 # Expressions that a turned head resembles, or that the points do not show.
@@ -119,6 +125,27 @@ class PointModel:
         acting = np.full(52, EXPRESSION_SIGMA)
         self.precision[axes:, axes:] = _precision(acting, model.expression_mirror, EXPRESSION_ASYMMETRY)
         self.cost = np.concatenate([np.zeros(axes), np.full(52, EXPRESSION_COST)])
+        of_ears = np.unique(model.triangles[ear_area(model)])
+        self.ears = tuple(of_ears[side * model.vertices[of_ears, 0] > 0] for side in (1, -1))  # left, right
+
+    def with_ears(self, identity: np.ndarray) -> np.ndarray:
+        """The coefficients [A] with the ears in their usual place and size, as far as their axes reach."""
+        identity, model = identity.copy(), self.model
+        for names, ear in zip(EAR_AXES, self.ears, strict=True):
+            scale, shift = (model.identity_names.index(name) for name in names)
+            for _ in range(3):  # the axes are linear on either side of 0 only, and the ear's ends may change
+                head = model.evaluate(identity).astype(np.float64)
+                points = self.points.at(head)[:, 1]
+                base = points[NOSE_BASE]
+                wanted = base + np.array(EAR_ENDS) * (points[list(BROWS)].mean() - base)
+                ends = ear[[head[ear, 1].argmax(), head[ear, 1].argmin()]]
+                slopes = [
+                    np.where(identity[k] < 0, -model.identity_negative[k, ends, 1], model.identity_positive[k, ends, 1])
+                    for k in (scale, shift)
+                ]
+                step = np.linalg.solve(np.stack(slopes, axis=1), wanted - head[ends, 1])
+                identity[[scale, shift]] = np.clip(identity[[scale, shift]] + step, -1, 1)
+        return identity
 
     def basis(self, coefficients: np.ndarray) -> np.ndarray:
         """Derivative [A + 52, 468, 3] of the points by the coefficients, on the side where they are."""
@@ -149,7 +176,7 @@ def fit_points(
         posing = iteration < POSE_ITERATIONS
         robust = ROBUST[min(max(iteration - POSE_ITERATIONS + 1, 0), len(ROBUST) - 1)] * height
         basis = model.basis(coefficients)[: 0 if posing else None]
-        residuals, jacobian = _projection(pose, shape, basis, target, depth, focal)
+        residuals, jacobian = _projection(pose, shape, basis, target, depth, model.points.depths, focal)
         seen = _facing(pose, model.normals, shape)
         error = np.linalg.norm(residuals[:, :2], axis=1)
         weights = seen / (1 + (error / robust) ** 2) ** 2
@@ -185,10 +212,11 @@ def fit_points(
         shape = model.neutral + np.tensordot(coefficients, model.basis(coefficients), axes=1)
         if np.abs(step[7:]).max() < CONVERGED:
             break
-    residuals, _ = _projection(pose, shape, basis[:0], target, depth, focal)
+    residuals, _ = _projection(pose, shape, basis[:0], target, depth, model.points.depths, focal)
     seen = _facing(pose, model.normals, shape)
     weights = seen / (1 + (np.linalg.norm(residuals[:, :2], axis=1) / robust) ** 2) ** 2
     axes = len(model.positive)
+    coefficients[:axes] = model.with_ears(coefficients[:axes])
     return LinearFit(pose, coefficients[:axes], coefficients[axes:], residuals[:, :2], seen, weights, height)
 
 
@@ -224,16 +252,18 @@ def _moved(pose: Pose, step: np.ndarray, focal: float | None) -> Pose:
 
 
 def _projection(
-    pose: Pose, shape: np.ndarray, basis: np.ndarray, target: np.ndarray, depth: np.ndarray, focal: float | None
-) -> tuple[np.ndarray, np.ndarray]:
+    pose: Pose, shape: np.ndarray, basis: np.ndarray, target: np.ndarray, depth: np.ndarray, behind: np.ndarray,
+    focal: float | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Residuals [N, 3] (x, y, depth, px) and the Jacobian [7 + K, N, 3] of the projection.
 
-    shape [N, 3], basis [K, N, 3]: head frame, m. target [N, 2], depth [N]: px. The depth's offset is left in.
+    shape [N, 3], basis [K, N, 3]: head frame, m. target [N, 2], depth [N]: px; depth is that of places `behind` [N], m,
+    the points. The depth's offset is left in.
     """
     turned = shape @ pose.rotation.T
     near = 1 / (1 + pose.inverse_distance * turned[:, 2])
     image = (pose.scale * turned[:, :2] + (pose.u, pose.v)) * near[:, None]
-    residuals = np.concatenate([target - image, (depth - pose.scale * turned[:, 2])[:, None]], axis=1)
+    residuals = np.concatenate([target - image, (depth - pose.scale * (turned[:, 2] + behind))[:, None]], axis=1)
 
     def moved(by: np.ndarray) -> np.ndarray:  # [K, N, 3], m, camera axes -> [K, N, 3], px
         plane = pose.scale * by[..., :2] - (pose.inverse_distance * by[..., 2])[..., None] * image
@@ -242,7 +272,7 @@ def _projection(
     jacobian = np.zeros((7 + len(basis), len(shape), 3))
     jacobian[:3] = moved(np.cross(np.eye(3)[:, None], turned))
     jacobian[3, :, 0] = jacobian[4, :, 1] = near
-    jacobian[5, :, :2], jacobian[5, :, 2] = turned[:, :2] * near[:, None], turned[:, 2]
+    jacobian[5, :, :2], jacobian[5, :, 2] = turned[:, :2] * near[:, None], turned[:, 2] + behind
     distance = -image * (turned[:, 2] * near)[:, None]
     if focal is None:
         jacobian[6, :, :2] = distance

@@ -29,6 +29,7 @@ class HeadPoints:
     vertices: np.ndarray  # [468, 3] int32, corners of a triangle of the head model
     barycentrics: np.ndarray  # [468, 3] float64, >= 0, sum 1
     mirror: np.ndarray  # [468] int32, the point on the other side; itself in the middle
+    depths: np.ndarray  # [468] float64, m: how much further away Face Mesh puts the point, on average over people
 
     def at(self, shapes: np.ndarray) -> np.ndarray:
         """The points [..., 468, 3] on heads, or offsets of heads, [..., V, 3]."""
@@ -39,28 +40,29 @@ class HeadPoints:
 def load_head_points() -> HeadPoints:
     """Reads the file of the repository."""
     with np.load(FILE, allow_pickle=False) as archive:
-        return HeadPoints(archive["vertices"], archive["barycentrics"].astype(np.float64), archive["mirror"])
+        return HeadPoints(
+            vertices=archive["vertices"],
+            barycentrics=archive["barycentrics"].astype(np.float64),
+            mirror=archive["mirror"],
+            depths=archive["depths"].astype(np.float64),
+        )
 
 
 def lid_edges(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [28] of the edges of the right and the left lids: the skin's first loop outside of the eye socket.
 
-    The border between skin and socket itself lies 1 to 3 mm inside the eyeball. Unordered; see `loop`.
+    The border between skin and socket itself lies 1 to 3 mm inside the eyeball. Ascending.
     """
-    skin = model.triangles[model.part("skin")]
-    # The sides of the quads that leave the border: from a vertex of the border to the skin. Diagonals do not count.
-    quads = np.stack([skin[0::2], skin[1::2]], axis=1)
-    edges = []
-    for side in ("right", "left"):
-        border = np.intersect1d(model.vertices_of("skin"), model.vertices_of(f"eye_socket_{side}"))
-        at = np.isin(quads, border).any(axis=(1, 2))
-        corners = [set(quad.ravel().tolist()) - set(border.tolist()) for quad in quads[at]]
-        edges.append(np.array(sorted(set().union(*(c for c in corners if len(c) == 2))), dtype=np.int32))
-    return tuple(edges)
+    return _first_loop(model, "eye_socket_right"), _first_loop(model, "eye_socket_left")
+
+
+def lip_line(model: HeadModel) -> np.ndarray:
+    """Vertices [38] where the lips end as seen from ahead: the skin's first loop outside of the mouth. Ascending."""
+    return _first_loop(model, "mouth")
 
 
 def lip_edge(model: HeadModel) -> np.ndarray:
-    """Vertices [38] of the border between the skin and the mouth's inside."""
+    """Vertices [38] of the border between the skin and the mouth's inside; 1 mm behind the lip line. Ascending."""
     return np.intersect1d(model.vertices_of("skin"), model.vertices_of("mouth"))
 
 
@@ -92,3 +94,14 @@ def _edges(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
         first, second = np.searchsorted(vertices, ends[np.isin(ends, vertices).all(axis=1)]).T
         joined[first, second] = joined[second, first] = True
     return joined
+
+
+def _first_loop(model: HeadModel, part: str) -> np.ndarray:
+    """Vertices of the skin's first loop outside of its border with a part, ascending."""
+    skin = model.triangles[model.part("skin")]
+    # The sides of the quads that leave the border: from a vertex of the border to the skin. Diagonals do not count.
+    quads = np.stack([skin[0::2], skin[1::2]], axis=1)
+    border = np.intersect1d(model.vertices_of("skin"), model.vertices_of(part))
+    at = np.isin(quads, border).any(axis=(1, 2))
+    corners = [set(quad.ravel().tolist()) - set(border.tolist()) for quad in quads[at]]
+    return np.array(sorted(set().union(*(c for c in corners if len(c) == 2))), dtype=np.int32)
