@@ -19,6 +19,7 @@ from external.setup import FOLDER as SETUP_FOLDER
 from external.wheel_pins import HEAD
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.systems import HeadTopology
+from renderer.dilate import nearest
 from renderer.interpolate import interpolate
 from renderer.rasterize import rasterize_uv
 
@@ -101,16 +102,16 @@ def shared_face(reconstruction: Reconstruction) -> SharedFace | None:
 
 
 def carried(image: np.ndarray, source: SharedFace, target: SharedFace, size: int) -> np.ndarray:
-    """A texture [h, w, C] float32 of one layout in another one, [size, size, C]: bicubic, 0 outside of the outline."""
+    """A texture [h, w, C] float32 of one layout in another one, [size, size, C]: bicubic, extended beyond the outline."""
     if source is target and image.shape[:2] == (size, size):
         return image
     faces = _template().faces
     fragments = rasterize_uv(target.uvs, faces, size, size)
     u, v = np.moveaxis(interpolate(source.uvs, faces, fragments), -1, 0)
     height, width = image.shape[:2]
-    columns, rows = ((u * width - 0.5).astype(np.float32), ((1 - v) * height - 0.5).astype(np.float32))
+    columns, rows = (u * width - 0.5).astype(np.float32), ((1 - v) * height - 0.5).astype(np.float32)
     found = cv2.remap(image, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).reshape(size, size, -1)
-    found = np.where((fragments.face_ids >= 0)[..., None], found, 0)
+    found = nearest(found, fragments.face_ids >= 0)[0]
     return found[..., 0] if image.ndim == 2 else found
 
 

@@ -115,7 +115,7 @@ def test_a_texture_is_carried_there_and_back():
     texture = albedo(SIZE)
     assert carried(texture, face_mask(), face_mask(), SIZE) is texture
     there = carried(texture, face_mask(), head(), 4 * SIZE)
-    assert there.shape == (4 * SIZE, 4 * SIZE, 3) and not there[~head().inside(4 * SIZE, 4 * SIZE)].any()
+    assert there.shape == (4 * SIZE, 4 * SIZE, 3) and there.min() > 0.05  # extended beyond the outline
     back = carried(there, head(), face_mask(), SIZE)
     region = face_mask().region(SIZE, SIZE)
     inner = cv2.erode(region.astype(np.uint8), np.ones((5, 5)), borderValue=0) > 0  # beyond the outline there is nothing

@@ -26,7 +26,7 @@ from pipeline.texture.tensorboard_log import TensorBoardLog
 from renderer.lookup import build_lookup
 from renderer.mesh import Mesh
 
-VERSION = "5"  # of what this stage writes; raised when the same input gives other results
+VERSION = "6"  # of what this stage writes; raised when the same input gives other results
 
 
 class WorkLog:
