@@ -108,7 +108,7 @@ def places_of(pictures: Path, found: Mapping[str, Path]) -> dict[str, tuple[Path
 def in_layout_of(place: Path, found: Path, texture: Path, known: Path) -> np.ndarray:
     """A texture [S, S, 3], uint8, of a found mesh in the layout of the picture's, whose view's folder is `place`.
 
-    known: file of the known mesh's texture, of the size wanted; what the found mesh's layout lacks is taken from it.
+    known: file of the known mesh's texture, of the size wanted; what lies beside the shared face is taken from it.
     """
     source, target = (shared_face(load_reconstruction(folder)) for folder in (found, place / "picture"))
     own, rest = as_float(read_photo(texture)), as_float(read_photo(known))
@@ -116,7 +116,7 @@ def in_layout_of(place: Path, found: Path, texture: Path, known: Path) -> np.nda
         return as_bytes(own)
     size = rest.shape[0]
     moved = np.clip(carried(own, source, target, size), 0, 1)
-    return as_bytes(np.where(target.inside(size, size)[..., None], moved, rest))
+    return as_bytes(np.where(target.region(size, size)[..., None], moved, rest))
 
 
 def find_meshes(pictures: Path, out: Path, system: str) -> dict[str, Path]:
