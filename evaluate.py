@@ -54,6 +54,8 @@ def main(argv: list[str]) -> int:
     with RunFolder(arguments.out, OWN_FILES):
         subjects = inputs.find_and_reconstruct(arguments)
         views, lines, failures = batch.make_views(scoring, subjects, methods, arguments.yaws)
+        if arguments.defects:
+            batch.require_pictures(views)
         with Progress("evaluate", len(views), "view") as progress:
             head = f"evaluate: {len(subjects)} faces, {len(views)} views, methods {', '.join(names)}"
             progress.show(head, *lines, *left_out)
@@ -74,8 +76,11 @@ def main(argv: list[str]) -> int:
     unseen = [name for name, measures in summary.get("defects_seen_by", {}).items() if not measures]
     for name in unseen:
         print(f"the planted defect {name} is not seen by any measure")
+    unknown = arguments.defects and "defects_seen_by" not in summary
+    if unknown:
+        print(summary["left_out"][-1])
     print(f"evaluate: {about['seconds']:.0f} s -> {arguments.out / 'summary.md'}")
-    return SOME_FAILED if failures or unseen else ALL_DONE
+    return SOME_FAILED if failures or unseen or unknown else ALL_DONE
 
 
 def write_all(arguments: EvaluationArguments, views: list["View"], names: list[str], about: dict) -> dict:

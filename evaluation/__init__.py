@@ -4,6 +4,8 @@
     inputs         reconstruction folders, and photos, which are reconstructed first
     layout         what OUT holds
     reprojection   truth from a photo, and pictures of it with known geometry
+    shared         the face that face mask and head share, in either layout
+    native         finished runs against their photos, on that face: python -m evaluation.native
     prepared       what all methods start from: unwrapped, fitted, completed
     methods        what is compared: fills, completion, configs, published choices, finished textures, planted defects
     published      the published algorithm's choices

@@ -6,6 +6,8 @@ from functools import partial
 from evaluation import identity, perceptual
 from evaluation.methods import Method, baseline_methods, defect_methods
 from evaluation.options import DEFECT_PREFIX, EvaluationArguments
+from evaluation.statistics import FEWEST
+from evaluation.tables import too_few_pictures
 from evaluation.views import Scoring, View, run_view, suits_reprojection
 from external.errors import UserError
 from pipeline.reconstruction.photos import Subject
@@ -62,6 +64,13 @@ def make_views(
             why = f"turned by {yaw:.0f} degrees, too far for the reprojection benchmark: own view only"
             lines.append(f"{subject.name}: {why}")
     return views, lines, failures
+
+
+def require_pictures(views: Sequence[View]) -> None:
+    """Raises ConfigError where there are too few pictures to tell whether a measure sees a planted defect."""
+    count = sum(view.yaw is not None for view in views)
+    if count < FEWEST:
+        raise ConfigError(f"--defects: {too_few_pictures(count)}")
 
 
 def missing_measures(scoring: Scoring) -> list[str]:

@@ -4,7 +4,7 @@ In all of them image (or texture) and truth are [H, W, 3] float32, 0..1, region 
 is a texel of a 512 texture in texels of this one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from skimage.segmentation import find_boundaries
 from evaluation.reprojection import Regions
 from pipeline.texture.scores import rendering_scores
 
-VERSION = "3"  # of what is computed here; raised when the same textures score differently
+VERSION = "4"  # of what is computed here; raised when the same textures score differently
 REFERENCE_TEXTURE = 512
 PERFECT_PSNR = 100.0  # dB given to an image without error
 FINE = 2.0  # sigma of the blur above which energy is high-frequency
@@ -63,9 +63,20 @@ def _of_picture(name: str, title: str = "") -> dict[str, Measure]:
 
 OF_OTHER_SIDES = {"seen_psnr": Measure("seen PSNR (dB)", "higher", 2)}
 OF_OTHER_SIDES |= _of_picture("frontal", "frontal ") | _of_picture("opposite", "opposite side ")
+# On the face that face mask and head share, in the layout and from the angles of the face mask: see evaluation/shared.py.
+SHARED = "shared_"
+OF_SHARED = {
+    SHARED + name: replace(measure, title=f"shared {measure.title}")
+    for name, measure in (OF_UNSEEN | {"seen_psnr": OF_OTHER_SIDES["seen_psnr"]} | _of_picture("opposite", "opposite side ")).items()
+    if name != "unseen_lpips"
+}
 OF_UV = {"uv_psnr": Measure("UV PSNR (dB)", "higher", 2), "uv_ssim": Measure("UV SSIM", "higher", 4)}
-OF_PHOTO = _of_picture("photo") | OF_UV
-MEASURES = OF_UNSEEN | OF_OTHER_SIDES | OF_PHOTO | {"seconds": Measure("seconds", "lower", 1)}
+OF_SHARED_PHOTO = {
+    f"shared_photo_{name}": replace(measure, title=f"shared {measure.title}")
+    for name, measure in (("psnr", Measure("PSNR (dB)", "higher", 2)), ("ssim", Measure("SSIM", "higher", 4)))
+}
+OF_PHOTO = _of_picture("photo") | OF_SHARED_PHOTO | OF_UV
+MEASURES = OF_UNSEEN | OF_OTHER_SIDES | OF_SHARED | OF_PHOTO | {"seconds": Measure("seconds", "lower", 1)}
 
 
 def texture_scores(texture: np.ndarray, truth: np.ndarray, regions: Regions, seed: int) -> dict[str, float]:

@@ -13,7 +13,8 @@ from pipeline.settings.errors import ConfigError
 from pipeline.settings.loading import config_name, describe, load_config
 from pipeline.settings.schema import Config
 
-DEFAULT_SIZE, QUICK_SIZE = 512, 256
+DEFAULT_SIZE, QUICK_SIZE = 512, 256  # of a face mask's texture
+HEAD_SCALE = 2  # a head's texture has about the texels on the face that a face mask's of half its size has
 DEFAULT_YAWS, QUICK_YAWS = "-65,-45,45,65", "-45,65"
 BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
 DEFAULT_BASELINE = "completion_rendering"  # that differences are taken to
@@ -75,10 +76,11 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     add("--baseline", metavar="NAME", help=f"what differences are taken to (default: {DEFAULT_BASELINE})")
     add("--yaws", metavar="DEGREES,...",
         help=f"of the pictures; --yaws={DEFAULT_YAWS} is the default; none with --yaws=")  # fmt: skip
-    add("--size", type=int, metavar="TEXELS", help=f"of truth, textures and pictures (default: {DEFAULT_SIZE})")
+    add("--size", type=int, metavar="TEXELS", help="of truth, textures and pictures (default: "
+        f"{HEAD_SCALE * DEFAULT_SIZE} where reconstruct.system makes heads, else {DEFAULT_SIZE})")  # fmt: skip
     add("--own-size", action="store_true",
         help="configs keep their own texture_size; results are resampled for scoring")  # fmt: skip
-    add("--quick", action="store_true", help=f"size {QUICK_SIZE}, two yaws, without the published choices")
+    add("--quick", action="store_true", help="half of the default size, two yaws, without the published choices")
     add("--defects", action="store_true", help="also plant defects; exit code 1 where no measure sees one")
     add("--arcface", metavar="FILE", default="", help="ArcFace weights (backbone.pth) for a second identity score")
     add("--lpips", metavar="FILE", default="",
@@ -88,10 +90,12 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     given = parser.parse_intermixed_args(argv)
 
     paths, overrides = split_overrides(given.inputs)
-    size = (QUICK_SIZE if given.quick else DEFAULT_SIZE) if given.size is None else given.size
+    configs = _configs(given.config or ["default"], given.variant, overrides)
+    makes_heads = next(iter(configs.values())).reconstruct.system in ("auto", "head")
+    size = (QUICK_SIZE if given.quick else DEFAULT_SIZE) * (HEAD_SCALE if makes_heads else 1)
+    size = size if given.size is None else given.size
     if not 64 <= size <= 8192:
         raise ConfigError(f"--size is {size}, allowed is 64 to 8192")
-    configs = _configs(given.config or ["default"], given.variant, overrides)
     if not given.own_size:
         configs = {name: config.changed(texture_size=size) for name, config in configs.items()}
     baselines = _baselines(given.baselines, BASELINES[:-1] if given.quick else BASELINES)

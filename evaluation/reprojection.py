@@ -2,7 +2,8 @@
 
 The texture of what the photo surely shows is the truth T*. The same mesh, turned about the head's upright axis and
 rendered with it over mid-grey, is a picture of which everything is known. What the photo did not show has made-up
-colours: it counts as covered in the picture (mask.png), so that no method can copy it, and is never scored.
+colours: it counts as covered in the picture (mask.png), so that no method can copy it, and is never scored. Of a whole
+head only skin is scored, without eyeballs, the inside of the mouth and the scalp.
 """
 
 from dataclasses import dataclass, replace
@@ -12,10 +13,12 @@ import numpy as np
 import torch
 
 from evaluation.prepared import prepare
+from evaluation.shared import SharedFace, carried, face_mask, shared_face
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN, surely_shown
+from pipeline.texture.head_parts import FOREHEAD, SKIN, HeadTexels
 from pipeline.texture.sampled import unwrap_photo
 from renderer.camera import Camera
 from renderer.lookup import TextureLookup, build_lookup
@@ -25,7 +28,8 @@ from renderer.render import render
 GREY = 0.5
 NEAR_FRONTAL = 35.0  # degrees
 UNSEEN = 0.01
-HEAD_SHARE = 0.8  # of the picture's height
+HEAD_SHARE = 0.8  # of the picture's height; of a whole head's picture the face has it, divided by SharedFace.scale
+BACK = -110.0  # mm behind the eyes, from where on a head's skin counts as scalp
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class Truth:
     """The texture of what a photo surely shows."""
 
     texture: np.ndarray  # T* [S, S, 3] float32, 0..1, complete for rendering
-    known: np.ndarray  # [S, S] bool, where it is truth
+    known: np.ndarray  # [S, S] bool, where it is truth: what is scored
     mask: np.ndarray  # [S, S] bool, texels inside the islands
+    shown: np.ndarray  # [S, S] bool, what pictures show of it: `known`, and a head's eyes, mouth and scalp
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,20 @@ class Viewpoint:
     reconstruction: Reconstruction
     lookup: TextureLookup
     shown: np.ndarray  # [H, W] bool, pixels that show known truth and nothing else
+    inside: np.ndarray | None = None  # [H, W, 1], 0..1: what is rendered of the head; None: all of it
 
     def render(self, texture: np.ndarray) -> np.ndarray:
         """Rendering [H, W, 3] float32 over mid-grey of a texture [S, S, 3], 0..1."""
-        return over_grey(self.lookup, texture)
+        image = over_grey(self.lookup, texture)
+        return image if self.inside is None else GREY + self.inside * (image - GREY)
+
+    def of_shared(self, shared: SharedFace, known: np.ndarray) -> "Viewpoint":
+        """The same view of the shared face alone, over mid-grey. known: [S, S] bool, texels with a truth."""
+        size = known.shape
+        inside = over_grey(self.lookup, np.repeat(shared.inside(*size)[..., None], 3, 2))
+        background = over_grey(self.lookup, np.zeros((*size, 3), np.float32))
+        shown = surely_shown(self.lookup, known & shared.region(*size))
+        return replace(self, shown=shown, inside=(inside - background)[..., :1])
 
 
 def over_grey(lookup: TextureLookup, texture: np.ndarray) -> np.ndarray:
@@ -82,8 +97,24 @@ def make_truth(reconstruction: Reconstruction, size: int) -> Truth:
     """Truth of what a photo surely shows, size x size texels. Raises ReconstructionError."""
     prepared = prepare(reconstruction, standard(size))
     sampled = prepared.sampled
+    shown = sampled.mask & (sampled.visibility > SEEN)
+    known = shown if sampled.head is None else shown & face_skin(sampled.head, shared_face(reconstruction))
     # A given initial texture fills the rest as well as anything; nothing of it is scored.
-    return Truth(prepared.initial.texture, sampled.mask & (sampled.visibility > SEEN), sampled.mask)
+    return Truth(prepared.initial.texture, known, sampled.mask, shown)
+
+
+def face_skin(head: HeadTexels, shared: SharedFace | None) -> np.ndarray:
+    """Texels [S, S] bool of a head's skin without its scalp: the face, ears, throat and neck.
+
+    The scalp begins above the forehead and behind the ears; the shared face is none of it.
+    """
+    height, width = head.part.shape
+    skin, points = head.coarse
+    scalp = (skin & ((points[..., 1] > FOREHEAD) | (points[..., 2] < BACK))).astype(np.uint8)
+    scalp = cv2.resize(scalp, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    if shared is not None:
+        scalp &= ~shared.region(height, width)
+    return head.of(SKIN) & ~scalp
 
 
 def turned(reconstruction: Reconstruction, degrees: float, size: int) -> Reconstruction:
@@ -98,7 +129,12 @@ def turned(reconstruction: Reconstruction, degrees: float, size: int) -> Reconst
     new_pose[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ turn
     new_pose[:3, 3] = [0, 0, distance] - new_pose[:3, :3] @ centre
     vertices = head @ new_pose[:3, :3].T + new_pose[:3, 3]
-    focal = HEAD_SHARE * size * distance / np.ptp(head[:, 1])
+    shared = None if reconstruction.rig is None else shared_face(reconstruction)
+    if shared is None:
+        focal = HEAD_SHARE * size * distance / np.ptp(head[:, 1])
+    else:
+        height, depth = np.ptp(shared.points(head, mesh.faces)[:, 1]), np.median(shared.points(vertices, mesh.faces)[:, 2])
+        focal = HEAD_SHARE * size / shared.scale * depth / height
     new_mesh = Mesh(vertices, mesh.faces, mesh.uvs, mesh.uv_faces)
     camera, photo = Camera(size, size, focal, focal, size / 2, size / 2), np.full((size, size, 3), 128, np.uint8)
     return replace(reconstruction, mesh=new_mesh, camera=camera, photo=photo, mask=None, content=None,
@@ -108,8 +144,8 @@ def turned(reconstruction: Reconstruction, degrees: float, size: int) -> Reconst
 def photographed(reconstruction: Reconstruction, truth: Truth) -> Reconstruction:
     """The reconstruction with a photo, uint8, of the truth, and the mask of what of it is known."""
     picture, _ = render(truth.texture, reconstruction.mesh, reconstruction.camera, GREY)
-    known, _ = render(np.repeat(truth.known[..., None], 3, 2), reconstruction.mesh, reconstruction.camera, 0.0)
-    return replace(reconstruction, photo=as_bytes(picture), mask=as_bytes(known[..., 0]))
+    shown, _ = render(np.repeat(truth.shown[..., None], 3, 2), reconstruction.mesh, reconstruction.camera, 0.0)
+    return replace(reconstruction, photo=as_bytes(picture), mask=as_bytes(shown[..., 0]))
 
 
 def regions(reconstruction: Reconstruction, truth: Truth) -> Regions:
@@ -119,6 +155,15 @@ def regions(reconstruction: Reconstruction, truth: Truth) -> Regions:
     """
     seen = unwrap_photo(reconstruction, standard(truth.mask.shape[0])).visibility
     return Regions(truth.known, truth.known & (seen < UNSEEN), truth.known & (seen > SEEN), seen)
+
+
+def shared_regions(found: Regions, shared: SharedFace, size: int) -> Regions:
+    """Regions of the shared face, in the layout of the face mask, [size, size]. found: in the layout of `shared`."""
+    there = shared.region(*found.known.shape)
+    move = lambda image: carried(image.astype(np.float32), shared, face_mask(), size)
+    region = face_mask().region(size, size)
+    known, unseen, seen = (region & (move(each & there) > SEEN) for each in (found.known, found.unseen, found.seen))
+    return Regions(known, unseen, seen, np.clip(move(found.visibility), 0, 1))
 
 
 def viewpoint(reconstruction: Reconstruction, truth: Truth) -> Viewpoint:

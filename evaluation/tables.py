@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evaluation.defects import DEFECTS
-from evaluation.measures import MEASURES, OF_OTHER_SIDES, OF_PHOTO, OF_UNSEEN
+from evaluation.measures import MEASURES, OF_OTHER_SIDES, OF_PHOTO, OF_SHARED, OF_UNSEEN
 from evaluation.options import DEFECT_PREFIX
 from evaluation.statistics import FEWEST, Estimate, Estimates, differences, means, verdict, worsened
 from evaluation.views import Record
@@ -18,6 +18,7 @@ GROUPS = (
     ("Skin that the picture does not show", False, (*OF_UNSEEN, "seconds")),
     ("Renderings from the front and from the side that the picture does not show; texels that it shows", False,
         OF_OTHER_SIDES),
+    ("The face that face mask and head share, in the face mask's layout", False, OF_SHARED),
     ("The photo itself (same view)", True, (*OF_PHOTO, "seconds")),
 )  # fmt: skip
 
@@ -43,11 +44,20 @@ def write_summary(folder: Path, records: Sequence[Record], methods: Sequence[str
             "differences": _as_dict(differences(records, methods, baseline, is_photo_view)),
         }
     defects = {name: DEFECT_PREFIX + name for name in DEFECTS if DEFECT_PREFIX + name in methods}
-    if defects:
+    pictures = {(record.photo, record.angle) for record in records if record.method in defects.values()}
+    if defects and len(pictures) < FEWEST:
+        summary["left_out"] = [*summary["left_out"], f"planted defects: {too_few_pictures(len(pictures))}"]
+    elif defects:
         summary["defects_seen_by"] = {name: worsened(records, method, "completion") for name, method in defects.items()}
     write_json(folder / "summary.json", summary)
     write_text(folder / "summary.md", markdown(records, methods, baseline, summary))
     return summary
+
+
+def too_few_pictures(count: int) -> str:
+    """Why planted defects cannot be judged."""
+    needed = f"{FEWEST} are needed to tell whether a measure sees a defect"
+    return f"there are {count} pictures; {needed}: give more photos or --yaws"
 
 
 def markdown(records: Sequence[Record], methods: Sequence[str], baseline: str, summary: dict) -> str:

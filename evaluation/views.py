@@ -22,6 +22,7 @@ from evaluation.identity import FacePoints
 from evaluation.layout import VIEWS
 from evaluation.methods import Method
 from evaluation.prepared import Prepared, prepare
+from evaluation.shared import SharedFace, carried, face_mask, shared_face
 from pipeline.reconstruction.folder import Reconstruction, load_reconstruction, save_reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float, read_photo
 from pipeline.reconstruction.photos import input_files
@@ -293,13 +294,15 @@ def _turned_case(view: View) -> _Case:
         "head_to_camera": picture.head_to_camera.tolist(),
         **({"uv_symmetry": "u=0.5"} if picture.symmetric else {}),
     }
-    save_reconstruction(folder, picture.mesh, picture.camera, picture.photo, picture.mask, source)
+    save_reconstruction(folder, picture.mesh, picture.camera, picture.photo, picture.mask, source, rig=picture.rig)
     write_image(view.place / "truth.png", as_bytes(truth.texture))
     write_image(view.place / "known.png", truth.known.astype(np.uint8) * 255)
     yaws = {"frontal": 0.0, "opposite": -view.yaw}
     heads = {name: reprojection.turned(picture, yaw, scoring.size) for name, yaw in yaws.items()}
     viewpoints = {name: reprojection.viewpoint(head, truth) for name, head in heads.items()}
     renderings = {name: each.render(truth.texture) for name, each in viewpoints.items()}
+    shared = shared_face(reconstruction)
+    shared_scores = None if shared is None else _shared_scores(view, truth, found, shared, viewpoints["opposite"], points)
 
     def scores(texture: np.ndarray) -> dict[str, float]:
         found_scores = measures.texture_scores(texture, truth.texture, found, scoring.seed)
@@ -310,9 +313,29 @@ def _turned_case(view: View) -> _Case:
             found_scores["unseen_lpips"] = perceptual.distance(unseen, truth.texture, scoring.lpips)
         for name, each in viewpoints.items():
             found_scores |= _picture_scores(name, each.render(composed), renderings[name], each, points, scoring)
-        return found_scores
+        return found_scores if shared_scores is None else found_scores | shared_scores(texture)
 
     return picture, scores
+
+
+def _shared_scores(
+    view: View, truth: reprojection.Truth, found: reprojection.Regions, shared: SharedFace,
+    opposite: reprojection.Viewpoint, points: FacePoints,
+) -> Callable[[np.ndarray], dict[str, float]]:  # fmt: skip
+    """Scores of a texture [S, S, 3], 0..1, on the shared face, in the layout of the face mask."""
+    scoring, size = view.scoring, view.scoring.size // shared.scale
+    moved = lambda texture: np.clip(carried(texture, shared, face_mask(), size), 0, 1)
+    own_truth, own_regions = moved(truth.texture), reprojection.shared_regions(found, shared, size)
+    seen_from = opposite.of_shared(shared, truth.known)
+    wanted = seen_from.render(truth.texture)
+
+    def scores(texture: np.ndarray) -> dict[str, float]:
+        found_scores = measures.texture_scores(moved(texture), own_truth, own_regions, scoring.seed)
+        composed = np.where(truth.known[..., None], texture, truth.texture)
+        found_scores |= _picture_scores("opposite", seen_from.render(composed), wanted, seen_from, points, scoring)
+        return {measures.SHARED + name: value for name, value in found_scores.items()}
+
+    return scores
 
 
 def _photo_case(view: View) -> _Case:
@@ -321,11 +344,16 @@ def _photo_case(view: View) -> _Case:
     unwrapped = unwrap_photo(reconstruction, reprojection.standard(scoring.size))
     lookup = build_lookup(reconstruction.mesh, reconstruction.camera, scoring.size, scoring.size)
     own = reprojection.Viewpoint(reconstruction, lookup, surely_shown(lookup, unwrapped.visibility))
+    shared = shared_face(reconstruction)
+    region = None if shared is None else surely_shown(lookup, unwrapped.visibility * shared.region(*unwrapped.mask.shape))
     photo, path = as_float(reconstruction.photo), _truth_path(view)
     truth = None if path is None else content_as_texture(read_photo(path, scoring.limits), scoring.size)
 
     def scores(texture: np.ndarray) -> dict[str, float]:
-        found = _picture_scores(PHOTO, rendered_over(lookup, texture, photo), photo, own, points, scoring)
+        rendering = rendered_over(lookup, texture, photo)
+        found = _picture_scores(PHOTO, rendering, photo, own, points, scoring)
+        if region is not None and region.any():
+            found |= {f"shared_photo_{name}": v for name, v in measures.image_scores(rendering, photo, region).items()}
         if truth is not None:
             uv = measures.image_scores(texture, truth, unwrapped.mask)
             found |= {f"uv_{name}": value for name, value in uv.items() if value is not None}

@@ -397,5 +397,5 @@ def test_point_errors_of_a_found_mesh():
     cropped = replace(known, camera=camera.cropped(11, 7, SIZE - 20, SIZE - 20))
     assert np.allclose(point_errors(known, cropped, (11, 7)), 0)
     moved = replace(known, camera=replace(camera, cx=camera.cx + 3, cy=camera.cy - 4))
-    height = np.ptp(camera.project(known.mesh.vertices)[:, 1])
+    height = np.ptp(camera.project(known.mesh.vertices[:468])[:, 1])
     assert point_errors(known, moved, (0, 0)) == pytest.approx([500 / height] * len(COSINES))

@@ -154,15 +154,19 @@ def test_a_turned_head_has_its_own_view_only(tmp_path, capsys):
 
 
 def test_the_command_line():
+    masks = "reconstruct.system=face_mesh"
     given = options.parse(
-        ["photos", "-c", "default", "-c", "quick", "--variant", "plain refine.style_weight=0", "seed=4"]
+        ["photos", "-c", "default", "-c", "quick", "--variant", "plain refine.style_weight=0", "seed=4", masks]
     )
     assert list(given.configs) == ["default", "quick", "plain"] and given.inputs == ["photos"]
     assert {config.texture_size for config in given.configs.values()} == {1024}
     assert given.configs["plain"].refine.style_weight == 0 and given.configs["plain"].seed == 4
     assert given.yaws == [-65, -45, 45, 65] and given.baseline == "completion_rendering"
-    quick = options.parse(["--quick", "--own-size", "--yaws=-30"])
-    assert quick.size == 256 and quick.configs["default"].texture_size == 2048 and quick.yaws == [-30]
+    quick = options.parse(["--quick", "--own-size", "--yaws=-30", "texture_size=768", masks])
+    assert quick.size == 256 and quick.configs["default"].texture_size == 768 and quick.yaws == [-30]
+    for system in ("head", "auto"):  # as fine on the face as a mask's
+        assert options.parse([f"reconstruct.system={system}"]).size == 1024
+        assert options.parse(["--quick", f"reconstruct.system={system}"]).size == 512
     assert "published" not in quick.baselines and str(quick.out) == "outputs/evaluation-quick"
     assert options.parse(["--baselines", "nearest_fill"]).baseline == "nearest_fill"
     assert options.parse(["--yaws=45,-30,45.0"]).yaws == [45, -30]
@@ -189,6 +193,13 @@ def test_wrong_use_is_one_line(words, message):
     with pytest.raises(ConfigError) as caught:
         options.parse(words)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_planted_defects_need_five_pictures(heads, tmp_path):
+    """Said before any picture is made, not after it as a defect that is not seen."""
+    with pytest.raises(ConfigError, match="--defects: there are 4 pictures; 5 are needed .* more photos or --yaws") as caught:
+        evaluate.main([str(heads), "-o", str(tmp_path / "out"), *QUICKEST, "--defects"])
+    assert "\n" not in str(caught.value) and not (tmp_path / "out" / "views").exists()
 
 
 # ---- whose folder OUT is ---------------------------------------------------------------------------------------------

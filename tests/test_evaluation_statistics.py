@@ -103,3 +103,17 @@ def test_tables(tmp_path):
     assert len(rows) == 24 and rows[0] == {
         "photo": "p0", "view": "yaw+45", "method": "plain", "measure": "seam", "value": "1"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "judged"), [(4, False), (5, True)])
+def test_defects_are_not_judged_by_too_few_pictures(tmp_path, count, judged):
+    records = [
+        record(f"p{i}", "yaw+45", method, seam=0.1 * i + offset)
+        for i in range(count)
+        for method, offset in (("completion", 0.5), ("defect_tint", 1.0))
+    ]
+    about = {"command": "evaluate.py", "date": "2025-01-01", "machine": "m", "views": "v", "left_out": []}
+    summary = tables.write_summary(tmp_path, records, ["completion", "defect_tint"], "completion", about)
+    assert summary.get("defects_seen_by") == ({"tint": ["seam"]} if judged else None)
+    text = (tmp_path / "summary.md").read_text()
+    assert ("NOT SEEN" in text, "there are 4 pictures; 5 are needed" in text) == (False, not judged)

@@ -233,6 +233,12 @@ def test_continued_detail_fades_with_the_distance():
         roughness[reach] = [found[40:-40, columns].std() for columns in (slice(103, 106), slice(124, 132))]
     assert roughness[10.0][0] > 0.4 * roughness[None][0]
     assert roughness[10.0][1] < 0.1 * roughness[None][1]
+    # Within an area that is given it does not fade, and from there on it does.
+    area = np.zeros((SIZE, SIZE), bool)
+    area[:, :114] = True
+    found = complete(texture * seen[..., None], seen, mask, np.zeros((SIZE, SIZE, 3)), SETTINGS, 1.0, 10.0, None, area).texture
+    assert found[40:-40, 106:113].std() > 0.8 * roughness[None][1]
+    assert found[40:-40, 134:140].std() < 0.2 * roughness[None][1]  # halfway to the mirrored side
 
 
 def test_smooth_fills_come_from_good_sources():

@@ -47,6 +47,7 @@ def complete(
     texels_per_mm: float | None = None,
     detail_reach: float | None = None,
     sources: np.ndarray | None = None,  # [H, W] float, 0..1
+    detail_area: np.ndarray | None = None,  # [H, W] bool
 ) -> Completion:
     """Completes a sampled texture.
 
@@ -56,6 +57,7 @@ def complete(
     texels_per_mm: along a millimetre of the face; None: of a texture like the face template's, see `texture_density`.
     detail_reach: mm over which continued detail fades; None: it does not, which shows its repetition in wide areas.
     sources: weights of texels in smooth fills, such as little for hair; None: all alike.
+    detail_area: where continued detail does not fade, with a detail_reach.
     Raises ValueError where no texel is seen.
     """
     seen = np.where(mask, visibility, 0).astype(np.float32)
@@ -85,7 +87,7 @@ def complete(
     mixed = _blend(mirror, sampled, np.where(both > 0, seen / np.maximum(both, 1e-6), 0))
     solid = np.maximum(reliable, known if sources is None else known * sources[:, ::-1])
     filled = _smooth_fill(mixed, solid, mask)
-    detail = _continue_detail(mixed, solid, mask, unit, detail_reach)
+    detail = _continue_detail(mixed, solid, mask, unit, detail_reach, detail_area)
     unseen = _blend(filled + detail, mirror, known)
     texture = _blend(unseen, sampled, seen)
     return Completion(
@@ -118,18 +120,25 @@ def _smooth_fill(values: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> n
 
 
 def _continue_detail(
-    values: np.ndarray, known: np.ndarray, mask: np.ndarray, unit: float, reach: float | None
+    values: np.ndarray,
+    known: np.ndarray,
+    mask: np.ndarray,
+    unit: float,
+    reach: float | None,
+    area: np.ndarray | None = None,
 ) -> np.ndarray:
     """Brightness detail [H, W, 1] for smoothly filled texels, from overlapping windows of nearby known texels.
 
-    values [H, W, 3]; known [H, W], 0..1; mask [H, W] bool; unit: texels per mm; reach: mm over which it fades.
+    values [H, W, 3]; known [H, W], 0..1; mask [H, W] bool; unit: texels per mm; reach: mm over which it fades,
+    from the known texels and from an area [H, W] bool.
     Continues pores, stubble and camera noise beside the border. Only fine detail is used, clipped in amplitude, so that
     no wrinkle or hair is repeated. Overlapping windows are added with weights whose squares sum to 1, which preserves
     the variance. Colour detail is omitted, because it looks like stains.
     """
     missing, solid = mask & (known < 0.999), known > 0.5
     if reach is not None:
-        distance = cv2.distanceTransform((~solid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / (reach * unit)
+        full = solid if area is None else solid | area
+        distance = cv2.distanceTransform((~full).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / (reach * unit)
         missing &= distance < 2.5
     half = max(round(DETAIL_WINDOW * unit / 2), 2)
     whole = cv2.erode(solid.astype(np.uint8), np.ones((2 * half + 1,) * 2), borderValue=0) > 0

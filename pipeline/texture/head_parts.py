@@ -31,6 +31,7 @@ COARSE = 4  # work on broad regions is done in a texture this many times smaller
 # Lengths are in millimetres on a head with PUPIL_DISTANCE between the eyes, whose midpoint is the origin.
 SEAM_WIDTH = 100.0  # from the seam, within which the texture becomes symmetric
 FRONT = -60.0  # z in front of which texels are counted for the density
+FRONT_TOP = 55.0  # y
 
 # Skin: where a collar, hair or background is looked for, and how it differs from the person's skin.
 FOREHEAD, CHIN, SIDES = 40.0, -105.0, -35.0  # y, y, z: bounds of the face, in which the reconstruction's mask decides,
@@ -129,6 +130,13 @@ class HeadTexels:
         covered = fragments.face_ids >= 0
         skin = covered & (self._face_parts[fragments.face_ids] == self._number(SKIN))
         return skin, interpolate(self.at_rest, self.mesh.faces, fragments)
+
+    @property
+    def front(self) -> np.ndarray:
+        """Texels [H, W] bool of the front of the head, from the forehead to the throat and nearly to the ears."""
+        skin, points = self.coarse
+        front = skin & (points[..., 2] > FRONT) & (points[..., 1] < FRONT_TOP)
+        return cv2.resize(front.astype(np.uint8), self.part.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
     @cached_property
     def seam_weight(self) -> np.ndarray:

@@ -60,7 +60,8 @@ def _complete_head(sampled: Sampled, normals: np.ndarray | None, config: Config)
     if not (seen_skin > SEEN).any():
         raise ReconstructionError("the photo shows no skin of the head well enough: check that mesh, camera and mask match it")
     completion = complete(
-        sampled.texture, seen_skin, skin, normals, config.completion, head.texels_per_mm, DETAIL_REACH, sampled.likeness
+        sampled.texture, seen_skin, skin, normals, config.completion, head.texels_per_mm, DETAIL_REACH, sampled.likeness,
+        head.front,
     )  # fmt: skip
     texture = np.where(skin[..., None], completion.texture, sampled.texture)
     texture = head.without_seam(texture, seen)
