@@ -262,7 +262,7 @@ def sheet_row(known: Known, out: Path, name: str, photos: Path) -> np.ndarray:
     """Picture, mesh over it, found and known head from the side, uint8 [TILE, 4 TILE, 3]."""
     photo = read_photo(photos / f"{name}.png")
     tiles = [photo, photo]
-    grey = np.full((TILE, TILE, 3), 60, np.uint8)
+    grey = np.full((TILE, 2 * round(0.6 * TILE), 3), 60, np.uint8)
     sides = [grey, shaded_head(known.vertices, known.reconstruction.mesh.faces, known.head_to_camera)]
     try:
         found = load_reconstruction(out / name / "reconstruction")
