@@ -25,6 +25,9 @@ ROBUST = (0.08, 0.05, 0.03, 0.02)  # scale of the robust weights, iteration by i
 # Points that are turned away: Face Mesh invents them. Weight by the cosine between normal and view.
 HIDDEN_COSINE, SEEN_COSINE, HIDDEN_WEIGHT = 0.0, 0.35, 0.02
 AROUND_EDGES = 0.015  # m
+# Lids: the height of the gap between them, in shares of its width, from which on they are surely not all open, and at
+# which they are closed. Narrow eyes have .18, closed ones .06 to .10 by Face Mesh's points.
+OPEN_LIDS, CLOSED_LIDS = 0.18, 0.10
 
 # Priors of the coefficients: standard deviations by group, of the mean of a left-right pair and of half its difference.
 IDENTITY_SIGMA = {
@@ -114,6 +117,7 @@ class PointModel:
         axes = len(model.identity_names)
         unseen = np.isin(model.identity_groups, UNSEEN_GROUPS) | np.isin(model.identity_names, UNSEEN_AXES)
         unused = np.isin(model.expression_names, UNUSED_EXPRESSIONS)
+        self.blinks = np.array([model.expression_names.index(f"eyeBlink{side}") for side in ("Right", "Left")])
         self.low = np.concatenate([np.where(unseen, 0, model.identity_minimum), np.zeros(len(unused))])
         self.high = np.concatenate([np.where(unseen, 0.0, 1.0), np.where(unused, 0.0, 1.0)])
         sigma = np.array([IDENTITY_SIGMA.get(group, 1.0) for group in model.identity_groups])
@@ -169,6 +173,9 @@ def fit_points(
     pose = _initial_pose(model.neutral, landmarks[:POINTS] - (*centre, 0), focal)
     coefficients = np.zeros(len(model.cost))
     count = len(coefficients)
+    inside = points_inside(landmarks, photo_size)
+    low_bound = model.low.copy()
+    low_bound[len(model.positive) + model.blinks] = least_blinks(landmarks)
     prior = np.zeros((7 + count, 7 + count))
     prior[7:, 7:] = model.precision
     shape = model.neutral.copy()
@@ -177,7 +184,7 @@ def fit_points(
         robust = ROBUST[min(max(iteration - POSE_ITERATIONS + 1, 0), len(ROBUST) - 1)] * height
         basis = model.basis(coefficients)[: 0 if posing else None]
         residuals, jacobian = _projection(pose, shape, basis, target, depth, model.points.depths, focal)
-        seen = _facing(pose, model.normals, shape)
+        seen = _facing(pose, model.normals, shape) * inside
         error = np.linalg.norm(residuals[:, :2], axis=1)
         weights = seen / (1 + (error / robust) ** 2) ** 2
         # The offset of the depths is free: both sides are taken about their means.
@@ -196,7 +203,7 @@ def fit_points(
             hessian[6, 6] += INVERSE_DISTANCE_SIGMA**-2
             gradient[6] += (pose.inverse_distance - INVERSE_DISTANCE) * INVERSE_DISTANCE_SIGMA**-2
         hessian[np.arange(7), np.arange(7)] *= 1 + 1e-6
-        low = np.concatenate([[-0.5] * 3, [-np.inf] * 2, [-0.5 * pose.scale, -1.0], model.low - coefficients])
+        low = np.concatenate([[-0.5] * 3, [-np.inf] * 2, [-0.5 * pose.scale, -1.0], low_bound - coefficients])
         high = np.concatenate([[0.5] * 3, [np.inf] * 2, [0.5 * pose.scale, 1.0], model.high - coefficients])
         low[6] = INVERSE_DISTANCE_BOUNDS[0] - pose.inverse_distance
         high[6] = INVERSE_DISTANCE_BOUNDS[1] - pose.inverse_distance
@@ -208,16 +215,35 @@ def fit_points(
         pose = _moved(pose, step[:7], focal)
         if posing:
             continue
-        coefficients = np.clip(coefficients + step[7:], model.low, model.high)
+        coefficients = np.clip(coefficients + step[7:], low_bound, model.high)
         shape = model.neutral + np.tensordot(coefficients, model.basis(coefficients), axes=1)
         if np.abs(step[7:]).max() < CONVERGED:
             break
     residuals, _ = _projection(pose, shape, basis[:0], target, depth, model.points.depths, focal)
-    seen = _facing(pose, model.normals, shape)
+    seen = _facing(pose, model.normals, shape) * inside
     weights = seen / (1 + (np.linalg.norm(residuals[:, :2], axis=1) / robust) ** 2) ** 2
     axes = len(model.positive)
     coefficients[:axes] = model.with_ears(coefficients[:axes])
     return LinearFit(pose, coefficients[:axes], coefficients[axes:], residuals[:, :2], seen, weights, height)
+
+
+def points_inside(landmarks: np.ndarray, photo_size: tuple[int, int]) -> np.ndarray:
+    """Weights [468] of points: 1, or HIDDEN_WEIGHT where they lie outside the photo and Face Mesh has invented them."""
+    places = landmarks[:POINTS, :2]
+    return np.where(((places >= 0) & (places <= photo_size)).all(axis=1), 1.0, HIDDEN_WEIGHT)
+
+
+def least_blinks(landmarks: np.ndarray) -> np.ndarray:
+    """Smallest weights [2] of eyeBlinkRight and eyeBlinkLeft, 0..1: how far the points show closed lids.
+
+    Without them the fit takes closed eyes for narrow ones, and the eyes of the head at rest stay half shut.
+    """
+    gaps = []
+    for upper, lower in LIDS:
+        across = np.linalg.norm(landmarks[upper[0], :2] - landmarks[upper[-1], :2])
+        open_by = np.linalg.norm(landmarks[list(upper[3:6]), :2] - landmarks[list(lower[3:6]), :2], axis=1).mean()
+        gaps.append(open_by / max(across, 1e-9))
+    return np.clip((OPEN_LIDS - np.array(gaps)) / (OPEN_LIDS - CLOSED_LIDS), 0, 1)
 
 
 def _precision(sigma: np.ndarray, mirror: np.ndarray, asymmetry: float) -> np.ndarray:

@@ -14,8 +14,8 @@ from renderer.mesh import normalised
 
 LARGEST_TURN = np.radians(40)  # of an eye
 # Limits, beyond which the head is not this face's
-LARGEST_ERROR = 0.025  # mean error of the visible points before the displacement, share of the face's height
-LARGEST_MOVE = 0.012  # m, root mean square of the displacement at the visible points
+LARGEST_ERROR = 0.018  # mean error of the visible points before the displacement, share of the face's height
+LARGEST_MOVE = 0.006  # m, root mean square of the displacement at the visible points
 LARGEST_YAW = np.radians(72)
 
 

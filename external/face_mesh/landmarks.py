@@ -33,11 +33,14 @@ def find_landmarks(
     box: tuple[float, float, float, float],  # left, top, width, height, px
     points: np.ndarray,  # [5, 2], px
     irises: bool = False,
+    mirror: np.ndarray | None = None,  # [468]
 ) -> np.ndarray | None:  # [468, 3] float64; with irises [478, 3]
     """Face Mesh points of one face; None where the network finds no face that matches.
 
     points: the two eyes, nose and mouth corners as seen in the image. The result must agree with them to within half of
     the distance between the eyes, or between eyes and mouth if that is larger.
+    mirror: the number of the point on the other side of the face, for each point: the network then sees the mirrored
+    photo. What it finds there is the same face as long as it is sure of it. Without irises only.
     Returns x, y in px of the photo (pixel centres at +0.5) and relative depth in the same unit: smaller is nearer, 0 is
     near the head's centre.
     """
@@ -54,11 +57,15 @@ def find_landmarks(
             to_crop = np.array([[scale, 0, size / 2 - 0.5 - scale * (centre[0] - 0.5)],
                                 [0, scale, size / 2 - 0.5 - scale * (centre[1] - 0.5)]])  # fmt: skip
             crop = _reduced_crop(photo, to_crop, size, scale)
+            if mirror is not None:
+                crop = np.ascontiguousarray(crop[:, ::-1])
             with quiet_native_output():
                 found = _network().process(crop).multi_face_landmarks or ()
             candidates = []
             for face in found:
                 normalised = np.array([(p.x, p.y, p.z) for p in face.landmark[:count]])
+                if mirror is not None:
+                    normalised = normalised[mirror] * (-1, 1, 1) + (1, 0, 0)
                 result = normalised * side
                 result[:, :2] += centre - side / 2
                 error = np.linalg.norm(_key_points(result)[:, :2] - points, axis=1).max() / reach

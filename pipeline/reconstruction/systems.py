@@ -14,6 +14,7 @@ import numpy as np
 
 from external.anny import HeadLayout, HeadModel, load_head_layout, load_head_model
 from external.anny.fit import FitError
+from external.anny.limits import NO_FACE_SPREAD, check_head, check_points, spread_of
 from external.anny.points import HeadPoints, load_head_points
 from external.anny.reconstruction import HeadFit, HeadFitter
 from external.assets import FACE_MODEL, RECONSTRUCTION_NETWORK, assets_folder, missing_files
@@ -79,6 +80,14 @@ def face_mesh_geometry(pixels: np.ndarray, landmarks: np.ndarray, settings: Reco
     return replace(result, mask=face_mask(cut(pixels, result.crop), result, PUPIL_DISTANCE))
 
 
+@dataclass(frozen=True)
+class SureLandmarks:
+    """A face's points and how far they are to be trusted."""
+
+    points: np.ndarray  # [478, 3]
+    spread: float  # mean distance from those found in the mirrored photo, share of the face's height
+
+
 class Head:
     """The head model, fitted to Face Mesh's points; its data is made by the set-up."""
 
@@ -106,23 +115,31 @@ class Head:
     def _topology(self) -> "HeadTopology":
         return HeadTopology.of(self._model, self._layout)
 
-    def parse(self, pixels: np.ndarray, face: Face) -> np.ndarray | None:
-        """Landmarks [478, 3], with the irises, of a face in the upright photo; None where there are none."""
+    def parse(self, pixels: np.ndarray, face: Face) -> SureLandmarks | None:
+        """Landmarks, with the irises, of a face in the upright photo; None where there are none, or others in the
+        mirrored photo."""
         from external.face_mesh.landmarks import find_landmarks
 
-        return find_landmarks(pixels, face.box, face.points, irises=True)
+        landmarks = find_landmarks(pixels, face.box, face.points, irises=True)
+        mirrored = find_landmarks(pixels, face.box, face.points, mirror=load_head_points().mirror)
+        if landmarks is None or mirrored is None:
+            return None
+        spread = spread_of(landmarks, mirrored)
+        return SureLandmarks(landmarks, spread) if spread <= NO_FACE_SPREAD else None
 
     def make(self, found: Sequence[FoundFaces]) -> list[list[Made]]:
         """Raises FaceGeometryError."""
-        return [[self._made(photo, landmarks) for _, landmarks in photo.faces] for photo in found]
+        return [[self._made(photo, sure.points, sure.spread) for _, sure in photo.faces] for photo in found]
 
-    def _made(self, photo: FoundFaces, landmarks: np.ndarray) -> Made:
+    def _made(self, photo: FoundFaces, landmarks: np.ndarray, spread: float) -> Made:
         from external.face_mesh.face_mask import face_mask
         from external.face_mesh.reconstruction import crop_around
 
         height, width = photo.pixels.shape[:2]
         try:
+            check_points(landmarks, (width, height), spread)
             fit = self._fitter.fit(landmarks, (width, height), photo.focal, photo.pixels)
+            check_head(fit, self._model, load_head_points())
         except FitError as error:
             if self._settings.system == "head":
                 raise
