@@ -3,7 +3,7 @@
 A layer's shadow falls on the face; its colours get the photo's sharpness and noise.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -27,12 +27,6 @@ class Layer:
     shadow: float  # 0..1, the darkest of its shadow
     coverage: np.ndarray | None = None  # [h, w], 0..1: what it hides; None: its alpha
 
-    def over(self, other: "Layer") -> "Layer":
-        """Both as one; gap and shadow are this one's."""
-        left = 1 - self.alpha
-        covered = 1 - (1 - self.covered) * (1 - other.covered)
-        return replace(self, colour=self.colour + left[..., None] * other.colour, alpha=self.alpha + left * other.alpha, coverage=covered)
-
     @property
     def covered(self) -> np.ndarray:
         return self.alpha if self.coverage is None else self.coverage
@@ -40,29 +34,51 @@ class Layer:
 
 @dataclass(frozen=True)
 class Surface:
-    """The visible part of a drawn surface; N pixels of the fine image."""
+    """The visible part of drawn surfaces; N pixels of the fine image."""
 
     where: np.ndarray  # [h, w] bool
+    window: tuple[slice, slice]  # that holds them
     uv: np.ndarray  # [N, 2], places on the grid, 0..1 along its rows and columns
     normals: np.ndarray  # [N, 3], towards the viewer, in the face's frame
     points: np.ndarray  # [N, 3], mm
 
+    def noise(self, cell: float, generator: np.random.Generator, octaves: int = 3) -> np.ndarray:
+        """Smooth noise [N] of the image (`texture_noise`)."""
+        within = self.where[self.window]
+        return texture_noise(within.shape, cell, generator, octaves)[within]
 
-def draw_surface(frame: FaceFrame, grid: np.ndarray, near: float = NEAR) -> Surface:
-    """The visible part of a surface given by a grid of points [m, n, 3] mm, before the face or `near` mm behind it."""
-    rows, columns = grid.shape[:2]
-    ids = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = ids[:-1, :-1], ids[:-1, 1:], ids[1:, :-1], ids[1:, 1:]
-    faces = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
-    points = grid.reshape(-1, 3).astype(np.float64)
-    fragments = rasterize((frame.to_camera(points), faces.astype(np.int32)), frame.fine_camera)
-    where = (fragments.face_ids >= 0) & (fragments.depth * frame.scale < frame.fine_depth + near)
-    corners, weights = faces[fragments.face_ids[where]], fragments.barycentrics[where][..., None]
+
+def draw_surface(frame: FaceFrame, *grids: np.ndarray, near: float = NEAR) -> Surface:
+    """The visible part of surfaces given by grids of points [m, n, 3] mm, before the face or `near` mm behind it."""
+    points, faces, normals, uvs, count = [], [], [], [], 0
+    for grid in grids:
+        rows, columns = grid.shape[:2]
+        ids = np.arange(rows * columns).reshape(rows, columns)
+        a, b, c, d = ids[:-1, :-1], ids[:-1, 1:], ids[1:, :-1], ids[1:, 1:]
+        triangles = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
+        u, v = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
+        flat = grid.reshape(-1, 3).astype(np.float64)
+        points.append(flat)
+        normals.append(_grid_normals(flat, triangles, grid))
+        uvs.append(np.stack([u.ravel(), v.ravel()], 1))
+        faces.append(triangles + count)
+        count += len(flat)
+    points, faces, normals, uvs = (np.concatenate(parts) for parts in (points, faces, normals, uvs))
+    camera, where = frame.fine_camera, np.zeros((frame.fine_camera.height, frame.fine_camera.width), bool)
+    places = np.nan_to_num(frame.project(points)[:, :2])
+    first = np.clip(np.floor(places.min(0)).astype(int) - 1, 0, (camera.width - 1, camera.height - 1))
+    last = np.clip(np.ceil(places.max(0)).astype(int) + 1, first + 1, (camera.width, camera.height))
+    window = np.s_[first[1] : last[1], first[0] : last[0]]
+    fragments = rasterize(
+        (frame.to_camera(points), faces.astype(np.int32)), camera.cropped(*first.tolist(), *(last - first).tolist())
+    )
+    within = (fragments.face_ids >= 0) & (fragments.depth * frame.scale < frame.fine_depth[window] + near)
+    where[window] = within
+    corners, weights = faces[fragments.face_ids[within]], fragments.barycentrics[within][..., None]
     blend = lambda values: (values[corners] * weights).sum(1)
-    u, v = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
-    normals = normalised(blend(_grid_normals(points, faces, grid)))
+    normals = normalised(blend(normals))
     normals = normals * np.where((normals @ frame.viewer)[:, None] < 0, -1, 1)
-    return Surface(where, blend(np.stack([u.ravel(), v.ravel()], 1)), normals, blend(points))
+    return Surface(where, window, blend(uvs), normals, blend(points))
 
 
 def _grid_normals(points: np.ndarray, faces: np.ndarray, grid: np.ndarray) -> np.ndarray:

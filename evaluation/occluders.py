@@ -9,16 +9,17 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from evaluation.face_frame import FaceFrame, direction
+from evaluation.face_frame import SKULL_CENTRE, FaceFrame
 from evaluation.hands import draw_hand
-from evaluation.layers import Layer, compose, draw_strands, draw_surface, layer_of, shade, texture_noise
+from evaluation.layers import Layer, Surface, compose, draw_strands, draw_surface, layer_of, shade, texture_noise
 from renderer.mesh import normalised
 
 HAIR, GLASSES, OTHER = "hair", "glasses", "other"
+OWN_HAIR = 0.5  # share of fringes in the person's own colour
 
 HAIR_COLOURS = {
     "black": (0.07, 0.06, 0.06), "dark brown": (0.17, 0.11, 0.08), "brown": (0.32, 0.20, 0.13),
-    "blond": (0.72, 0.56, 0.36), "red": (0.48, 0.20, 0.10), "grey": (0.58, 0.57, 0.56), "light blond": (0.83, 0.72, 0.54),
+    "blond": (0.66, 0.53, 0.37), "red": (0.42, 0.20, 0.12), "grey": (0.58, 0.57, 0.56), "light blond": (0.80, 0.71, 0.56),
 }  # fmt: skip
 FRAME_COLOURS = {
     "black": (0.03, 0.03, 0.035), "brown": (0.20, 0.10, 0.05), "red": (0.42, 0.05, 0.07), "blue": (0.06, 0.10, 0.30),
@@ -26,10 +27,10 @@ FRAME_COLOURS = {
 }  # fmt: skip
 METALS = {"gold": (0.72, 0.55, 0.30), "silver": (0.62, 0.63, 0.66), "gunmetal": (0.18, 0.18, 0.20)}
 CLOTHS = {
-    "black": (0.05, 0.05, 0.06), "navy": (0.08, 0.12, 0.25), "red": (0.55, 0.07, 0.09), "grey": (0.42, 0.42, 0.44),
+    "black": (0.06, 0.06, 0.07), "navy": (0.08, 0.12, 0.25), "red": (0.55, 0.07, 0.09), "grey": (0.42, 0.42, 0.44),
     "beige": (0.70, 0.60, 0.46), "green": (0.16, 0.26, 0.16), "white": (0.85, 0.84, 0.82), "mustard": (0.68, 0.47, 0.10),
 }  # fmt: skip
-FOAMS = {"black": (0.05, 0.05, 0.055), "red": (0.62, 0.06, 0.07), "blue": (0.07, 0.16, 0.5), "yellow": (0.8, 0.62, 0.08)}
+FOAMS = {"black": (0.05, 0.05, 0.055), "red": (0.55, 0.09, 0.09), "blue": (0.10, 0.17, 0.42), "yellow": (0.76, 0.61, 0.16)}
 
 
 def draw(kind: str, frame: FaceFrame, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
@@ -51,42 +52,63 @@ def _one_of(generator: np.random.Generator, choices: dict) -> np.ndarray:
 
 
 def _fringe(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]:
-    """Hair from the top of the head over the forehead: straight, swept aside, parted or thin."""
+    """Locks from the top of the head over the forehead: straight, swept aside, parted or thin; and single hairs."""
     style = ("straight", "swept", "curtain", "thin")[generator.integers(4)]
-    colour = _one_of(generator, HAIR_COLOURS)
-    tufts, each = (70, 55) if style != "thin" else (38, 34)
-    side = generator.choice((-1, 1))
-    reach = generator.uniform(36, 46)
-    start = np.clip(np.linspace(-reach, reach, tufts) + generator.normal(0, 1.5, tufts), -60, 60)
-    t = np.linspace(0, 1, 26)
-    lowest = generator.uniform(0, 13)
+    own = _hair_colour(frame)
+    colour = own if own is not None and generator.random() < OWN_HAIR else _one_of(generator, HAIR_COLOURS)
+    locks, each = (46, 70) if style == "thin" else (110, 52)
+    side, parting = generator.choice((-1, 1)), generator.uniform(-12, 12)
+    t = np.linspace(0, 1, 30)
+    lowest, wave = generator.uniform(0, 12), generator.uniform(0.4, 2.6)
+    starts = np.clip(generator.normal(0, 24, locks), -58, 58)
     strands, tones = [], []
-    order = generator.permutation(tufts)
-    parting = side * generator.uniform(0, 12)
-    wave = generator.uniform(0.2, 1.6)
-    for rank, k in enumerate(order):
-        at = start[k]
+    for rank, at in enumerate(starts):
+        outer = np.abs(at) / 50
         if style == "swept":
-            drift, end = side * generator.normal(22, 4), lowest + 13 * (at * side < -5) + generator.normal(0, 3)
+            drift, end = side * generator.normal(26, 6), lowest + 16 * (at * side < -10) - 10 * outer * (at * side > 10)
         elif style == "curtain":
             away = np.sign(at - parting) or 1.0
-            drift, end = away * generator.normal(20, 3), 30 - 0.9 * min(abs(at - parting + away * 20), 52) + generator.normal(0, 3)
+            drift = away * generator.normal(24, 4)
+            end = 34 - 1.1 * min(abs(at - parting + drift), 50)
         else:
-            drift, end = generator.normal(0, 2.5), lowest + generator.normal(0, 2.2) - 0.010 * at**2
-        own = at + generator.normal(0, 1.7, each)
-        spread = 1 - (0.55 if style != "straight" else 0.35) * t
-        sway = generator.normal(0, wave) * np.sin(t * generator.uniform(2, 5) + generator.uniform(0, 6))
-        sides = at + (own - at)[:, None] * spread + drift * t**1.6 + sway * t
-        sides += generator.normal(0, 0.35, (each, 1)) * np.sin(t * generator.uniform(3, 9, (each, 1))) * t
-        ends = end + np.abs(generator.normal(0, 3.0, each)) - generator.uniform(0, 2, each)
-        elevation = 92 + (ends[:, None] - 92) * t**0.9
-        depth = rank / tufts + generator.normal(0, 0.15, each)  # outer ones are drawn later
-        lift = (2.5 + 5 * np.clip(depth, 0, 1))[:, None] * (0.75 + 0.9 * np.sin(np.pi * np.clip(1.15 - t, 0, 1)) ** 2)
-        strands.append(frame.skull(elevation, sides, lift))
-        tones.append(np.stack(np.broadcast_arrays(depth[:, None], generator.normal(0, 0.10) + generator.normal(0, 0.13, (each, 1)), t), -1))
+            drift, end = generator.normal(0, 4.5), lowest - 9 * outer**2
+        end = end + generator.normal(0, 3.5)
+        count = max(int(each * generator.uniform(0.5, 1.3)), 8)
+        wide, gathered = generator.uniform(1.6, 3.4), generator.uniform(0.5, 0.9)
+        own_places = generator.normal(0, wide, (count, 1)) * (1 - gathered * t**1.4)
+        phase, turns = generator.uniform(0, 6), generator.uniform(2.0, 5.0)
+        sway = wave * generator.normal(0, 1.0) * np.sin(t * turns + phase) * t
+        loose = generator.normal(0, 0.5, (count, 1)) * np.sin(t * generator.uniform(3, 9, (count, 1)) + phase) * t
+        sides = at + own_places + drift * t**1.7 + sway + loose
+        ends = end + np.abs(generator.normal(0, 4.0, (count, 1))) + generator.exponential(3.0, (count, 1))
+        begins = generator.normal(84, 7, (count, 1))
+        elevation = begins + (ends - begins) * t**0.95 + 0.5 * sway
+        depth = rank / locks + generator.normal(0, 0.12, (count, 1))  # outer ones are drawn later
+        bulge = np.sin(np.pi * np.clip(1.1 - t, 0, 1)) ** 2 * generator.uniform(0.5, 1.3)
+        lift = (1.5 + 5.5 * np.clip(depth, 0, 1)) * (0.35 + bulge) + 1.0
+        strands.append(frame.skull(elevation, np.clip(sides, -85, 85), lift))
+        lighter = generator.normal(0, 0.16) + generator.normal(0, 0.15, (count, 1))
+        tones.append(np.stack(np.broadcast_arrays(depth, lighter, t), -1))
+    count = 50
+    sides = generator.normal(0, 28, (count, 1)) + generator.normal(0, 16, (count, 1)) * t**1.5
+    begins = generator.normal(70, 14, (count, 1))
+    ends = lowest + 14 + np.abs(generator.normal(0, 12, (count, 1)))
+    bow = generator.normal(0, 4.0, (count, 1)) * np.sin(np.pi * t)
+    lift = generator.uniform(3, 11, (count, 1)) * np.sin(np.pi * np.clip(t + 0.05, 0, 1)) + 1.5
+    strands.append(frame.skull(begins + (ends - begins) * t, np.clip(sides + bow, -80, 80), lift))
+    tones.append(np.stack(np.broadcast_arrays(np.ones((count, 1)), generator.normal(0, 0.2, (count, 1)), t), -1))
     strands, tones = np.concatenate(strands), np.concatenate(tones)
     order = np.argsort(tones[:, 0, 0], kind="stable")
     return [_hair(frame, strands[order], tones[order], colour, generator)]
+
+
+def _hair_colour(frame: FaceFrame) -> np.ndarray | None:
+    """The person's own hair [3] as albedo, from what is unlike skin on the upper head; None where too little is seen."""
+    x, y, _ = np.moveaxis(frame.positions, -1, 0)
+    where = frame.inside & (y > 70) & (np.abs(x) < 60) & (frame.skin_difference > 1.2)
+    if np.count_nonzero(where) < 400:
+        return None
+    return np.median(frame.photo[where], axis=0) / (frame.exposure * 0.72)
 
 
 def _hair(
@@ -97,7 +119,7 @@ def _hair(
     Diffuse and specular terms as Kajiya and Kay (1989) have them.
     """
     tangents = normalised(np.gradient(strands, axis=1))
-    outward = normalised(strands - np.array([0, 20, -80.0]))
+    outward = normalised(strands - SKULL_CENTRE)
     light, view = frame.light_direction, frame.viewer
     along, seen = tangents @ light, tangents @ view
     sines = np.sqrt(np.clip(1 - along**2, 0, 1)), np.sqrt(np.clip(1 - seen**2, 0, 1))
@@ -106,8 +128,8 @@ def _hair(
     depth, tone, t = np.moveaxis(tones, -1, 0)
     diffuse = (0.45 + 0.55 * sines[0]) * (0.42 + 0.58 * np.clip(depth + 0.15, 0, 1))
     body = colour * np.exp(tone)[..., None] * (1 + 0.25 * np.clip(t - 0.5, 0, 1))[..., None]
-    body = body * frame.shading(outward, 0.4) * diffuse[..., None]
-    sheen = gloss[..., None] * (0.10 + 0.45 * colour + 0.12 * colour.mean())
+    body = body * frame.shading(outward, 0.15) * diffuse[..., None]
+    sheen = gloss[..., None] * (0.04 + 0.22 * colour + 0.10 * colour.mean())
     return draw_strands(frame, strands, (body + sheen) * frame.exposure, generator, gap=7.0, shadow=0.6)
 
 
@@ -115,95 +137,105 @@ def _hair(
 
 
 def _hat(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]:
+    """A knitted hat, a cap, or a hat with a brim all around."""
     style = ("beanie", "cap", "brimmed")[generator.integers(3)]
     cloth = _one_of(generator, CLOTHS)
-    crown_axis = normalised(np.array([generator.normal(0, 0.05), 1.0, generator.uniform(-0.36, -0.2)]))
-    forward = normalised(np.array([0, 0, 1.0]) - crown_axis * crown_axis[2])
-    left = np.cross(crown_axis, forward)
-    edge = generator.uniform(72, 80) if style == "beanie" else generator.uniform(70, 77)
-    polar, ring = np.meshgrid(np.linspace(0.5, edge, 60), np.linspace(0, 360, 241), indexing="ij")
+    axis = normalised(np.array([generator.normal(0, 0.04), 1.0, generator.uniform(-0.34, -0.22)]))
+    forward = normalised(np.array([0, 0, 1.0]) - axis * axis[2])
+    left = np.cross(axis, forward)
+    edge = generator.uniform(81, 89) if style == "beanie" else generator.uniform(79, 86)
 
     def crown(polar: np.ndarray, ring: np.ndarray, lift: np.ndarray | float) -> np.ndarray:
+        """Points [..., 3] mm; polar: degrees from the hat's axis, ring: degrees around it from the front."""
         p, r = np.radians(polar)[..., None], np.radians(ring)[..., None]
-        way = np.cos(p) * crown_axis + np.sin(p) * (np.cos(r) * forward + np.sin(r) * left)
+        way = np.cos(p) * axis + np.sin(p) * (np.cos(r) * forward + np.sin(r) * left)
         sides = np.degrees(np.arcsin(np.clip(way[..., 0], -1, 1)))
         elevation = np.degrees(np.arctan2(way[..., 1], way[..., 2]))
         return frame.skull(np.where(elevation < -90, elevation + 360, elevation), sides, lift)
 
+    polar, ring = np.meshgrid(np.linspace(0.5, edge, 90), np.linspace(0, 360, 241), indexing="ij")
     t = polar / edge
-    puff = {"beanie": 14, "cap": 17, "brimmed": 22}[style]
-    lift = 5 + puff * np.sqrt(np.clip(1 - t**4, 0, 1))
+    puff = {"beanie": generator.uniform(24, 34), "cap": 25.0, "brimmed": 34.0}[style]
+    lift = 6 + puff * np.clip(1 - t**2.2, 0, 1) ** 0.8
     if style == "beanie":
-        cuff = generator.uniform(0.66, 0.74)
-        lift = lift + 4.5 / (1 + np.exp(-(t - cuff) * 160))
-        lift = lift - 3.5 * np.clip((t - 0.96) / 0.04, 0, 1) ** 2
+        lift = lift + 4.0 / (1 + np.exp(-(t - generator.uniform(0.66, 0.74)) * 120))  # the cuff
+        lift = lift - 4.0 * np.clip((t - 0.97) / 0.03, 0, 1) ** 2
         wobble = texture_noise(t.shape, 40, generator)
-        wobble[:, -1] = wobble[:, 0]
-        lift = lift + 0.8 * wobble
+        lift = lift + 1.2 * wobble * np.clip(np.minimum(ring, 360 - ring) / 20, 0, 1)
+    elif style == "brimmed":
+        lift = lift - 9 * np.exp(-((t / 0.30) ** 2)) * (1 + 0.6 * np.cos(np.radians(2 * ring)))  # the dent
     grid = crown(polar, ring, lift)
     grid[:, -1] = grid[:, 0]
     surface = draw_surface(frame, grid)
-    normals, colours = _woven(frame, surface, cloth, style, generator, edge)
-    layers = []
-    if style != "beanie":
-        layers.append(_brim(frame, generator, cloth, style, crown, edge))
-    body = layer_of(surface, shade(frame, colours, normals), gap=6.0, shadow=0.55)
-    return [body, *layers] if style != "beanie" else [body]
+    normals, colours = _woven(frame, surface, cloth, style, generator)
+    layers = [layer_of(surface, _cloth(frame, colours, normals), gap=6.0, shadow=0.55)]
+    if style == "beanie":
+        return layers
+    return [*layers, _brim(frame, generator, cloth, style, crown(np.full(241, edge), np.linspace(0, 360, 241), 5.0))]
 
 
-def _woven(frame, surface, cloth, style, generator, edge):
-    """Normals and albedo of cloth: ribs of a knitted hat; seams, panels and weave of others."""
+def _cloth(frame: FaceFrame, albedo: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Colours [N, 3] of cloth, whose fibres catch light at grazing angles."""
+    fuzz = (1 - np.clip(normals @ frame.viewer, 0, 1)) ** 2
+    return shade(frame, albedo + (0.02 + 0.05 * fuzz)[:, None], normals)
+
+
+def _woven(
+    frame: FaceFrame, surface: Surface, cloth: np.ndarray, style: str, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normals and albedo [N, 3] of cloth: ribs of a knitted hat; seams, ribbon and weave of others. Dark inside."""
     t, ring = surface.uv.T
     count = len(t)
+    normals = surface.normals
     if style == "beanie":
-        ribs = 2 * np.pi * ring * 96
-        rows = 2 * np.pi * t * 70
+        ribs, rows = 2 * np.pi * ring * 120, 2 * np.pi * t * 95
         bump = np.sin(ribs)
-        stitch = np.sin(rows + np.pi * (bump > 0)) * 0.5
-        tone = 1 + 0.20 * bump + 0.13 * stitch + generator.normal(0, 0.05, count)
-        tilt = np.cos(ribs) * 0.35
-        across = normalised(np.cross(surface.normals, np.array([0, 1.0, 0])))
-        normals = normalised(surface.normals + across * tilt[:, None])
+        stitch = np.sin(rows + np.pi * (bump > 0)) * 0.6
+        tone = 1 + 0.13 * bump + 0.12 * stitch + generator.normal(0, 0.07, count)
+        across = normalised(np.cross(normals, np.array([0, 1.0, 0])))
+        normals = normalised(normals + across * (0.28 * np.cos(ribs))[:, None])
     else:
-        weave = np.sin(2 * np.pi * t * 160) * np.sin(2 * np.pi * ring * 420)
-        seam = np.exp(-((((ring * 6) % 1 - 0.5) / 0.012) ** 2)) * (t < 0.97)
-        tone = 1 + 0.05 * weave - 0.35 * seam + generator.normal(0, 0.035, count)
+        weave = np.sin(2 * np.pi * t * 210) * np.sin(2 * np.pi * ring * 560)
+        near = ((ring * 6) % 1 - 0.5) * np.sin(np.clip(t, 0.05, 1) * 1.5)
+        seam = np.exp(-((near / 0.008) ** 2)) if style == "cap" else 0
+        stitches = 0.5 * np.exp(-(((np.abs(near) - 0.03) / 0.005) ** 2)) * (np.sin(t * 700) > 0) if style == "cap" else 0
+        tone = 1 + 0.06 * weave - 0.4 * seam - 0.3 * stitches + generator.normal(0, 0.05, count)
         if style == "brimmed":
-            tone = np.where(t > 0.86, 0.45 * tone, tone)  # ribbon
-        normals = surface.normals
-    folds = texture_noise(surface.where.shape, 30 * frame.pixels_per_mm, generator)[surface.where]
-    tone = tone * (1 + 0.07 * folds) * (1 - 0.35 * np.clip((t - 0.93) / 0.07, 0, 1))
-    return normals, cloth * tone[:, None]
+            tone = np.where(t > 0.84, 0.4 * tone, tone)  # ribbon
+    folds = surface.noise(26 * frame.pixels_per_mm, generator)
+    tone = tone * (1 + 0.045 * folds) * (1 - 0.35 * np.clip((t - 0.95) / 0.05, 0, 1))
+    inside = ((surface.points - SKULL_CENTRE) * surface.normals).sum(1) < 0
+    return normals, cloth * (tone * np.where(inside, 0.25, 1.0))[:, None]
 
 
-def _brim(frame, generator, cloth, style, crown, edge) -> Layer:
+def _brim(
+    frame: FaceFrame, generator: np.random.Generator, cloth: np.ndarray, style: str, rim: np.ndarray
+) -> Layer:
+    """The peak of a cap, or a brim all around. rim: the crown's edge [241, 3] mm, from the front around."""
     if style == "cap":
-        ring = np.linspace(-62, 62, 90)
-        length = generator.uniform(58, 72) * np.cos(np.radians(ring) * 1.35) ** 0.55
+        ring = np.linspace(-60, 60, 121)
+        rim = np.concatenate([rim[-41:-1], rim[:41]])
+        ring = np.linspace(-60, 60, len(rim))
+        length = generator.uniform(55, 70) * np.clip(np.cos(np.radians(ring) * 1.5), 0, 1) ** 0.5
+        way = normalised(np.column_stack([0.25 * np.sin(np.radians(ring)), 0 * ring, np.ones(len(ring))]))
+        droop, bend = -generator.uniform(0.30, 0.55), -16 * (rim[:, 0] / 70) ** 2
     else:
-        ring = np.linspace(0, 360, 241)
-        length = np.full(ring.shape, generator.uniform(38, 60))
-    base = crown(np.full(ring.shape, edge), ring % 360, np.full(ring.shape, 6.0))
-    centre = crown(np.full(ring.shape, 1.0), ring % 360, 0.0) * 0 + base.mean(0)
-    way = base - centre
-    way[:, 1] = 0
-    way = normalised(way)
-    if style == "cap":
-        way = normalised(way * 0.35 + np.array([0, 0, 1.0]))
-    s = np.linspace(0, 1, 24)[:, None, None]
-    droop = -generator.uniform(0.10, 0.28) if style == "cap" else generator.uniform(-0.25, 0.05)
-    bend = -14 * (base[:, 0] / 70) ** 2 if style == "cap" else 0 * base[:, 0]
-    grid = base + s * length[:, None] * way
-    grid[..., 1] += droop * s[..., 0] * length + bend * s[..., 0]
+        length = np.full(len(rim), generator.uniform(36, 58))
+        way = normalised((rim - rim.mean(0)) * (1, 0, 1))
+        droop, bend = -generator.uniform(0.12, 0.40), -6 * np.abs(rim[:, 0] / 80)
+    s = np.linspace(0, 1, 30)[:, None]
+    grid = rim + (s * length)[..., None] * way
+    grid[..., 1] += droop * s * length + bend * s
     if style != "cap":
         grid[:, -1] = grid[:, 0]
     surface = draw_surface(frame, grid)
+    s = surface.uv[:, 0]
     below = surface.normals[:, 1] < 0
-    tone = (1 + 0.04 * generator.normal(size=len(below))) * np.where(below, 0.55, 1.0)
-    s, r = surface.uv.T
-    stitches = 0.18 * np.exp(-((((s * 7) % 1 - 0.5) / 0.05) ** 2)) if style == "cap" else 0
-    tone = tone * (1 - stitches) * (1 - 0.25 * (s > 0.965))
-    return layer_of(surface, shade(frame, cloth * tone[:, None], surface.normals), gap=26.0, shadow=0.75)
+    tone = (1 + 0.05 * generator.normal(size=len(s)) + 0.05 * surface.noise(20 * frame.pixels_per_mm, generator))
+    if style == "cap":
+        tone = tone * (1 - 0.16 * np.exp(-((((s * 7) % 1 - 0.5) / 0.06) ** 2)))
+    tone = tone * (1 - 0.3 * (s > 0.965)) * np.where(below, 0.6, 1.0)
+    return layer_of(surface, _cloth(frame, cloth * tone[:, None], surface.normals), gap=24.0, shadow=0.8)
 
 
 # ---- glasses ---------------------------------------------------------------------------------------------------------
@@ -230,7 +262,8 @@ def _spectacles(frame: FaceFrame, generator: np.random.Generator, dark: bool) ->
     half_width, half_height = half_width * scale, half_height * scale
     middle_x, middle_y = max(32.0, half_width + 8.0), generator.uniform(-6, -2) - (5 if shape == "aviator" else 0)
     nose = float(frame.surface(0.0, 3.0))
-    front = max(nose + 1.0, float(frame.surface(34.0, 22.0)) + 5, float(frame.surface(-34.0, 22.0)) + 5)
+    brows = [float(frame.surface(x, 20.0)) for x in (-46.0, -34.0, -20.0, 20.0, 34.0, 46.0)]
+    front = max(nose + 2.0, max(brows) + 4.0)
     tilt = np.radians(generator.uniform(5, 11))
     angles = np.linspace(0, 2 * np.pi, 145)
 
@@ -276,26 +309,19 @@ def _spectacles(frame: FaceFrame, generator: np.random.Generator, dark: bool) ->
             pad = np.stack([x, np.linspace(middle_y + 1, middle_y - 6, 8), front - np.linspace(1, 7, 8)], -1)
             tubes.append(_tube(pad, np.full(8, 1.0), 0.8))
     mottled = colour is not None and np.allclose(colour, FRAME_COLOURS["tortoise"])
-    layers = []
-    skin_like = _shown_at_temples(frame)
-    for grid in tubes:
-        surface = draw_surface(frame, grid, near=2.5)
-        albedo = np.tile(colour, (len(surface.uv), 1))
-        if mottled:
-            blotch = texture_noise(surface.where.shape, 5 * frame.pixels_per_mm, generator)[surface.where]
-            albedo = albedo * np.exp(1.1 * np.clip(blotch - 0.1, -1, 0.8))[:, None]
-        gloss = (0.9, 30.0) if is_metal else (0.55, 60.0)
-        colours = shade(frame, albedo, surface.normals, *gloss)
-        if not is_metal:  # the sky on polished plastic
-            colours = colours + 0.10 * np.clip(surface.normals[:, 1:2], 0, 1) * frame.exposure
-        back = np.clip((surface.points[:, 2] + 45) / 15, 0, 1)
-        alpha = back + (1 - back) * skin_like[surface.where]
-        alpha = alpha * np.clip((surface.points[:, 2] + 88) / 10, 0, 1)
-        layers.append(layer_of(surface, colours, gap=4.0, shadow=0.5, alpha=alpha))
-    frame_layer = layers[0]
-    for layer in layers[1:]:
-        frame_layer = layer.over(frame_layer)
-    return [*lens_layers, frame_layer]
+    surface = draw_surface(frame, *tubes, near=2.5)
+    albedo = np.tile(colour, (len(surface.uv), 1))
+    if mottled:
+        blotch = surface.noise(5 * frame.pixels_per_mm, generator)
+        albedo = albedo * np.exp(1.1 * np.clip(blotch - 0.1, -1, 0.8))[:, None]
+    gloss = (0.9, 30.0) if is_metal else (0.55, 60.0)
+    colours = shade(frame, albedo, surface.normals, *gloss)
+    if not is_metal:  # the sky on polished plastic
+        colours = colours + 0.10 * np.clip(surface.normals[:, 1:2], 0, 1) * frame.exposure
+    front_part = np.clip((surface.points[:, 2] + 45) / 15, 0, 1)
+    alpha = front_part + (1 - front_part) * _shown_at_temples(frame)[surface.where]
+    alpha = alpha * np.clip((surface.points[:, 2] + 88) / 10, 0, 1)
+    return [*lens_layers, layer_of(surface, colours, gap=4.0, shadow=0.5, alpha=alpha)]
 
 
 def _ear_width(frame: FaceFrame) -> float:
@@ -402,14 +428,14 @@ def _microphone(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]
     handle = np.stack([np.interp(steps, range(4), handle[:, k]) for k in (0, 1)], 1)
     body = draw_surface(frame, turned(handle))
     dark = np.array([0.055, 0.055, 0.06]) if generator.random() < 0.7 else np.array([0.45, 0.46, 0.48])
-    worn = 1 + 0.05 * texture_noise(body.where.shape, 8 * frame.pixels_per_mm, generator)[body.where]
+    worn = 1 + 0.05 * body.noise(8 * frame.pixels_per_mm, generator)
     layers = [layer_of(body, shade(frame, dark * worn[:, None], body.normals, 0.35, 18.0), gap=34.0, shadow=0.35)]
     surface = draw_surface(frame, head)
     t, ring = surface.uv.T
     if is_foam:
         colour = _one_of(generator, FOAMS)
-        pores = texture_noise(surface.where.shape, 1.3 * frame.pixels_per_mm, generator, 2)[surface.where]
-        soft = 1 + 0.20 * pores
+        pores = surface.noise(1.3 * frame.pixels_per_mm, generator, 2)
+        soft = 1 + 0.11 * pores
         facing = np.clip(surface.normals @ frame.viewer, 0, 1)
         colours = shade(frame, colour * soft[:, None] * (0.7 + 0.3 * facing)[:, None], surface.normals)
         colours = colours + 0.03 * (1 - facing)[:, None] ** 2 * frame.exposure  # light in the pores
