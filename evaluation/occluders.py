@@ -14,6 +14,7 @@ from evaluation.hands import draw_hand
 from evaluation.layers import Layer, Surface, compose, draw_strands, draw_surface, layer_of, shade, texture_noise
 from renderer.mesh import normalised
 
+VERSION = "1"  # raised when the same photo and seed give another picture
 HAIR, GLASSES, OTHER = "hair", "glasses", "other"
 OWN_HAIR = 0.5  # share of fringes in the person's own colour
 
@@ -171,7 +172,7 @@ def _hat(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]:
     layers = [layer_of(surface, _cloth(frame, colours, normals), gap=6.0, shadow=0.55)]
     if style == "beanie":
         return layers
-    return [*layers, _brim(frame, generator, cloth, style, crown(np.full(241, edge), np.linspace(0, 360, 241), 5.0))]
+    return [*layers, _brim(frame, generator, cloth, style, crown(np.full(241, edge), np.linspace(0, 360, 241), 5.5))]
 
 
 def _cloth(frame: FaceFrame, albedo: np.ndarray, normals: np.ndarray) -> np.ndarray:
