@@ -27,11 +27,14 @@ EYE_DEPTH = 12.0  # mm from the middle of an eyeball to the surface: where only 
 SKULL_CENTRE = np.array([0.0, 20.0, -80.0])
 SKULL_RADII = np.array([76.0, 90.0, 98.0])  # where the mesh shows no skull
 SKULL_STEP = 5  # degrees between directions of the skull's map
+HOLE = 51  # mm, odd: holes of the skin up to this width are closed where things lie on it
 RIDGE = 0.05  # of the light fit
-FACE_CENTRE, FACE_RADII = (0.0, -30.0), (56.0, 78.0)  # mm, x and y: the ellipse that holds the face
+FACE_CENTRE, FACE_WIDTH, FACE_HEIGHTS = -30.0, 57.0, (98.0, 78.0)  # mm: y of the oval's middle, half width; up and down
+OVAL = 2.5  # its exponent: between an ellipse's 2 and a rectangle's
+BACK = -55.0  # z behind which is no face
 EYES = (32.0, 17.0, 16.0)  # mm: x of an eye's middle, half width and half height with its lids and lashes
-FOREHEAD, BACK = 68.0, -55.0  # y, z: bounds of the face; above and behind is hair on most heads
 UPPER = 10.0  # y above which hair often hangs into the face
+LEAST_PART = 0.03  # of the face: smaller parts are skin between strands of hair
 UNLIKE_SKIN = 1.1  # difference from the lit skin, in the units of `skin_difference`
 DARKER, BRIGHTER, HUE = 0.6, 0.5, 0.25  # natural log units that count as a difference of 1
 
@@ -135,7 +138,9 @@ class FaceFrame:
         _, labels = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
         values = np.zeros(labels.max() + 1)
         values[labels[known]] = 1e6 - depth[known]
-        return cv2.GaussianBlur(values[labels], (0, 0), 2.0)
+        # An open mouth and the eyes are holes of the skin, through which the back of the head would count.
+        whole = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (HOLE, HOLE))
+        return cv2.GaussianBlur(cv2.morphologyEx(values[labels], cv2.MORPH_CLOSE, whole), (0, 0), 2.0)
 
     def surface(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """z mm of the face's foremost surface at x, y mm."""
@@ -186,9 +191,9 @@ class FaceFrame:
     def face(self) -> np.ndarray:
         """[H, W] bool: pixels of the face without ears, neck and scalp."""
         x, y, z = np.moveaxis(self.positions, -1, 0)
-        oval = ((x - FACE_CENTRE[0]) / FACE_RADII[0]) ** 2 + ((y - FACE_CENTRE[1]) / FACE_RADII[1]) ** 2 < 1
-        above = (y > FACE_CENTRE[1]) & (y < FOREHEAD) & (np.abs(x) < FACE_RADII[0])
-        return self.inside & (oval | above) & (z > BACK)
+        height = np.where(y > FACE_CENTRE, *FACE_HEIGHTS)
+        oval = np.abs(x / FACE_WIDTH) ** OVAL + np.abs((y - FACE_CENTRE) / height) ** OVAL < 1
+        return self.inside & oval & (z > BACK)
 
     @cached_property
     def light(self) -> np.ndarray:
@@ -252,7 +257,11 @@ class FaceFrame:
         margin = 2 * round(2.0 * self.pixels_per_mm / FINE) + 1
         hair = cv2.dilate(hair, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (margin, margin)))
         facing = self.normals @ self.viewer > 0.35
-        return self.face & facing & (hair == 0)
+        free = (self.face & facing & (hair == 0)).astype(np.uint8)
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
+        large = statistics[:, cv2.CC_STAT_AREA] > LEAST_PART * max(np.count_nonzero(free), 1)
+        large[0] = False
+        return large[labels]
 
 
 def direction(elevation: np.ndarray, side: np.ndarray) -> np.ndarray:
