@@ -1,7 +1,8 @@
 """A face in its photo, measured in millimetres: where things that are drawn over it lie, and the light on them.
 
 The frame has its origin midway between the eyes, x to the person's left, y up, z out of the face; lengths are in
-millimetres on a head with PUPIL_DISTANCE between the eyes. "Fine" images have FINE times the photo's pixels along a side.
+millimetres on a head with PUPIL_DISTANCE between the eyes. "Fine" images have FINE times the photo's pixels along a
+side.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ SKULL_CENTRE = np.array([0.0, 20.0, -80.0])
 SKULL_RADII = np.array([76.0, 90.0, 98.0])  # where the mesh shows no skull
 SKULL_STEP = 5  # degrees between directions of the skull's map
 HOLE = 51  # mm, odd: holes of the skin up to this width are closed where things lie on it
+GRAIN = 1.0  # mm
 RIDGE = 0.05  # of the light fit
 FACE_CENTRE, FACE_WIDTH, FACE_HEIGHTS = -30.0, 57.0, (98.0, 78.0)  # mm: y of the oval's middle, half width; up and down
 OVAL = 2.5  # its exponent: between an ellipse's 2 and a rectangle's
@@ -56,7 +58,9 @@ class FaceFrame:
         else:
             points = np.asarray(reconstruction.source.get("points", ()), np.float64)
             if points.shape != (5, 2):
-                raise ReconstructionError("nothing says where the eyes are: a rig with eyes, or points in source.json, is needed")
+                raise ReconstructionError(
+                    "nothing says where the eyes are: a rig with eyes, or points in source.json, is needed"
+                )
             eyes, depth = _on_surface(reconstruction, points[:2]), EYE_DEPTH
             eyes = (eyes - pose[:3, 3]) @ pose[:3, :3]
         scale = 1000 * PUPIL_DISTANCE / max(float(np.linalg.norm(eyes[0] - eyes[1])), 1e-9)
@@ -71,7 +75,9 @@ class FaceFrame:
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 3] mm in camera space, in the mesh's unit."""
-        return (np.asarray(points) / self.scale + self.origin) @ self.rotation.T + self.reconstruction.head_to_camera[:3, 3]
+        return (np.asarray(points) / self.scale + self.origin) @ self.rotation.T + self.reconstruction.head_to_camera[
+            :3, 3
+        ]
 
     def from_camera(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 3] mm of points in camera space."""
@@ -110,7 +116,7 @@ class FaceFrame:
 
     @cached_property
     def _skull(self) -> np.ndarray:
-        """Distances [elevations, sides] mm from SKULL_CENTRE to the head's surface, elevations -90..270, sides -90..90."""
+        """Distances [elevations, sides] mm from SKULL_CENTRE to the head's surface; -90..270, -90..90 degrees."""
         elevations, sides = np.arange(-90, 271, SKULL_STEP), np.arange(-90, 91, SKULL_STEP)
         wanted = direction(*np.meshgrid(elevations, sides, indexing="ij")).reshape(-1, 3)
         points = self.vertices[np.unique(self.reconstruction.mesh.faces[self.skin_faces])] - SKULL_CENTRE
@@ -135,7 +141,9 @@ class FaceFrame:
         vertices = self.vertices * (1, -1, -1) + (0, 0, 1e6)
         depth = rasterize((vertices, self.reconstruction.mesh.faces[self.skin_faces]), camera).depth
         known = np.isfinite(depth)
-        _, labels = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        _, labels = cv2.distanceTransformWithLabels(
+            (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
         values = np.zeros(labels.max() + 1)
         values[labels[known]] = 1e6 - depth[known]
         # An open mouth and the eyes are holes of the skin, through which the back of the head would count.
@@ -215,7 +223,7 @@ class FaceFrame:
         return np.clip(self.skin_colour * self.shading(normals, 1.0), 0, 1)
 
     def shading(self, normals: np.ndarray, coloured: float = 0.5) -> np.ndarray:
-        """Factors [..., 3] of a surface's brightness, 1 where it faces the camera. coloured: share of the light's hue."""
+        """Factors [..., 3] of a surface's brightness, 1 facing the camera. coloured: share of the light's hue."""
         log = spherical_harmonics(normals) @ self.light - spherical_harmonics(self.viewer) @ self.light
         grey = log.mean(-1, keepdims=True)
         return np.exp(np.clip(grey + coloured * (log - grey), -1.3, 0.35))
@@ -235,13 +243,21 @@ class FaceFrame:
 
     @cached_property
     def skin_difference(self) -> np.ndarray:
-        """How far each pixel's colour [H, W] is from the person's lit skin; 1 is a clear difference; 9 outside the mesh."""
+        """How far each pixel's colour [H, W] is from the person's lit skin; 1: clearly different; 9: no mesh."""
         blurred = cv2.GaussianBlur(self.photo, (0, 0), max(0.5 * self.pixels_per_mm / FINE, 0.5))
         log = np.log(blurred + 0.05) - spherical_harmonics(self.normals) @ self.light
         brightness = log.mean(-1)
         hue = np.linalg.norm(log - brightness[..., None], axis=-1)
         score = np.hypot(np.where(brightness < 0, -brightness / DARKER, brightness / BRIGHTER), hue / HUE)
         return np.where(self.inside, score, 9.0)
+
+    @cached_property
+    def skin_grain(self) -> float:
+        """Relative deviation of the skin's brightness within GRAIN mm: pores, fine lines and make-up."""
+        unit = self.pixels_per_mm / FINE
+        log = np.log(self.photo.mean(-1) + 0.05)
+        detail = cv2.GaussianBlur(log, (0, 0), max(0.15 * unit, 0.5)) - cv2.GaussianBlur(log, (0, 0), GRAIN * unit)
+        return float(np.clip(np.median(np.abs(detail[self.surely_skin])) / 0.6745, 0.003, 0.08))
 
     @cached_property
     def surely_skin(self) -> np.ndarray:
@@ -265,8 +281,10 @@ class FaceFrame:
 
 
 def direction(elevation: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Unit vectors [..., 3]. elevation: degrees from the front over the top (90) to the back (180). side: degrees to the
-    person's left."""
+    """Unit vectors [..., 3]. elevation: degrees from the front over the top (90) to the back (180).
+
+    side: degrees to the person's left.
+    """
     e, s = np.radians(elevation), np.radians(side)
     return np.stack(np.broadcast_arrays(np.sin(s), np.cos(s) * np.sin(e), np.cos(s) * np.cos(e)), axis=-1)
 

@@ -1,7 +1,7 @@
 """A hand before the face, seen from its back: fingers, palm and forearm as one smooth height over the image.
 
-The hand is made of round cones whose heights are blended. It lies on the face's surface, has nails and creases, and is lit
-as the person's skin is.
+The hand is made of round cones whose heights are blended. It lies on the face's surface, has nails and creases, and is
+lit as the person's skin is.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ LENGTHS = np.array([(44.0, 25.0, 19.0), (48.0, 29.0, 20.0), (45.0, 27.0, 20.0), 
 RADII = np.array([(10.4, 9.3, 8.6, 7.4), (10.6, 9.6, 8.8, 7.6), (10.2, 9.1, 8.3, 7.1), (9.2, 8.0, 7.3, 6.3)])
 THUMB, THUMB_LENGTHS, THUMB_RADII = (26.0, 24.0), (40.0, 33.0, 23.0), (15.0, 12.5, 11.0, 9.2)
 PALM = np.array([
-    (-300, -38), (-60, -30), (0, -27), (30, -33), (62, -38), (84, -37), (97, -35), (104, -21), (110, -11), (113, 6), (110, 16),
-    (106, 31), (88, 36), (66, 38), (44, 40), (22, 34), (0, 27), (-60, 30), (-300, 38),
+    (-300, -38), (-60, -30), (0, -27), (30, -33), (62, -38), (84, -37), (97, -35), (104, -21), (110, -11), (113, 6),
+    (110, 16), (106, 31), (88, 36), (66, 38), (44, 40), (22, 34), (0, 27), (-60, 30), (-300, 38),
 ], float)  # fmt: skip
 PALM_EDGE, PALM_DEPTH = 19.0, 19.0  # mm: width of its rounded edge, and its height
 TENDON, KNOB = 0.7, 2.2  # mm: heights of tendons and first knuckles above the palm
@@ -201,19 +201,25 @@ def _drawn(frame: FaceFrame, hand: _Hand, ratio: np.ndarray, generator: np.rando
     colours = frame.lit_skin(normals) * ratio
     half = normalised(frame.light_direction + frame.viewer)
     blotches = texture_noise(height.shape, 22 * unit, generator)
-    colours = colours * (1 + 0.012 * pores + 0.025 * blotches)[..., None]
+    lines = texture_noise(height.shape, 2.2 * unit, generator, 3)
+    grain = frame.skin_grain * (0.6 * pores + 0.5 * lines) * (1 - 0.8 * nail)
+    colours = colours * np.exp(grain + 0.025 * blotches)[..., None]
     colours = colours * np.exp(-np.clip(red + 0.12 * blotches, 0, 1.2)[..., None] * np.array([0.0, 0.13, 0.12]))
     colours = colours * np.exp(-crease[..., None] * np.array([0.10, 0.15, 0.16]))
     colours = colours * np.exp(-sunk[..., None] * np.array([0.7, 0.95, 1.05]))
     sheen = np.clip(normals @ half, 0, 1) ** 22
     colours = colours + 0.04 * (sheen * (1 + 0.5 * pores))[..., None] * frame.exposure
-    plate = colours * (1.0, 0.93, 0.94) + 0.10 * frame.exposure * ratio.mean() ** 0.5 + 0.12 * white[..., None] * frame.exposure
+    plate = (
+        colours * (1.0, 0.93, 0.94)
+        + 0.10 * frame.exposure * ratio.mean() ** 0.5
+        + 0.12 * white[..., None] * frame.exposure
+    )
     plate = plate + 0.20 * (np.clip(normals @ half, 0, 1) ** 60)[..., None] * frame.exposure
     rim = np.clip(1 - np.abs(nail - 0.4) * 2.5, 0, 1)
     colours = colours + nail[..., None] * 0.75 * (plate - colours) - 0.13 * rim[..., None] * colours
     # Skin turns darker and redder where it turns away.
     facing = np.clip(normals @ frame.viewer, 0, 1)
-    colours = colours * np.exp(-(1 - facing)[..., None] ** 2 * np.array([0.15, 0.35, 0.38]))
+    colours = colours * np.exp(-((1 - facing)[..., None] ** 2) * np.array([0.15, 0.35, 0.38]))
 
     size = (camera.height, camera.width)
     image, opacity = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
@@ -236,7 +242,9 @@ def _palm(
     inner = cv2.distanceTransform((outline > 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outer = cv2.distanceTransform((outline <= 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     inside = cv2.GaussianBlur(inner - outer, (0, 0), 1.0)
-    plane, *_ = np.linalg.lstsq(np.column_stack([places[1:-1, :2], np.ones(len(places) - 2)]), places[1:-1, 2], rcond=None)
+    plane, *_ = np.linalg.lstsq(
+        np.column_stack([places[1:-1, :2], np.ones(len(places) - 2)]), places[1:-1, 2], rcond=None
+    )
     base = (depth_of_eyes - (grid @ plane[:2].astype(np.float32) + np.float32(plane[2]))) * unit
     t = np.clip(inner / (PALM_EDGE * unit), 0, 1)
     dome = cv2.GaussianBlur(np.sqrt(1 - (1 - t) ** 2), (0, 0), 0.8 * unit)

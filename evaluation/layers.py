@@ -91,7 +91,9 @@ def _grid_normals(points: np.ndarray, faces: np.ndarray, grid: np.ndarray) -> np
     return normals.reshape(-1, 3)
 
 
-def layer_of(surface: Surface, colours: np.ndarray, gap: float, shadow: float, alpha: np.ndarray | None = None) -> Layer:
+def layer_of(
+    surface: Surface, colours: np.ndarray, gap: float, shadow: float, alpha: np.ndarray | None = None
+) -> Layer:
     """The layer of a drawn surface with colours [N, 3], 0..1, and alpha [N], 0..1; opaque without."""
     opacity = np.zeros(surface.where.shape, np.float32)
     opacity[surface.where] = 1 if alpha is None else alpha
@@ -113,7 +115,12 @@ def shade(
 
 
 def draw_strands(
-    frame: FaceFrame, strands: np.ndarray, colours: np.ndarray, generator: np.random.Generator, gap: float, shadow: float
+    frame: FaceFrame,
+    strands: np.ndarray,
+    colours: np.ndarray,
+    generator: np.random.Generator,
+    gap: float,
+    shadow: float,
 ) -> Layer:
     """Strands [S, n, 3] mm with colours [S, n, 3], 0..1, drawn in their order."""
     camera = frame.fine_camera
@@ -161,7 +168,10 @@ def shadowed(frame: FaceFrame, layers: list[Layer]) -> np.ndarray:
     unit = frame.pixels_per_mm / FINE
     for layer in layers:
         covered = cv2.resize(layer.covered, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
-        for share, gap, spread in ((0.6, layer.gap, 0.3 * layer.gap + 0.5), (0.5, 0.35 * layer.gap, 0.12 * layer.gap + 0.7)):
+        for share, gap, spread in (
+            (0.6, layer.gap, 0.3 * layer.gap + 0.5),
+            (0.5, 0.35 * layer.gap, 0.12 * layer.gap + 0.7),
+        ):
             move = np.float32([[1, 0, -step[0] * gap], [0, 1, -step[1] * gap]])
             cast = cv2.warpAffine(covered, move, photo.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
             cast = cv2.GaussianBlur(cast, (0, 0), max(spread * unit, 0.5)) * inside * layer.shadow * share
@@ -187,7 +197,7 @@ def sharpness(photo: np.ndarray) -> float:
 
 
 def noise_of(photo: np.ndarray) -> float:
-    """Deviation of the photo's noise, 0..1, by a difference of Laplacians that edges hardly answer to (Immerkaer 1996)."""
+    """Deviation of the photo's noise, 0..1, by a difference of Laplacians that hardly sees edges (Immerkaer 1996)."""
     mask = np.float32([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
     return float(np.median(np.abs(cv2.filter2D(photo, cv2.CV_32F, mask))) / (0.6745 * 6))
 

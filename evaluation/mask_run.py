@@ -47,7 +47,11 @@ def run(arguments: EvaluationArguments, subjects: Sequence[Subject], about: dict
         for face in resolve_inputs(pictures, out / OCCLUDERS / RECONSTRUCTIONS):
             faces.setdefault(face.photo_stem, []).append(face)
     tasks = [(case, faces.get(case.name, [])) for case in cases if not undrawn[case.name]]
-    scores = [MaskScores(case.photo, case.kind, case.number, problem=undrawn[case.name]) for case in cases if undrawn[case.name]]
+    scores = [
+        MaskScores(case.photo, case.kind, case.number, problem=undrawn[case.name])
+        for case in cases
+        if undrawn[case.name]
+    ]
     with Progress("score", len(tasks), "picture") as progress:
         for (case, _), outcome in _all(partial(_scorer, arguments), tasks, arguments):
             if isinstance(outcome, Died):
@@ -55,7 +59,7 @@ def run(arguments: EvaluationArguments, subjects: Sequence[Subject], about: dict
             scores.append(outcome)
             progress.photo_done(f"{case.name}: {outcome.problem or _line(outcome.scores)}")
     order = {case.name: place for place, case in enumerate(cases)}
-    scores.sort(key=lambda one: (order.get(_name(one), 0)))
+    scores.sort(key=lambda one: order.get(_name(one), 0))
     write_tables(arguments, scores, {**about, "problems": problems})
     write_sheet(arguments, cases)
     return len(problems) + sum(bool(one.problem) for one in scores)
@@ -109,15 +113,35 @@ def write_tables(arguments: EvaluationArguments, scores: Sequence[MaskScores], a
 
 def markdown(scores: Sequence[MaskScores], kinds: Sequence[str], about: dict) -> str:
     """The tables. about: command, date, machine, by_kind, problems."""
-    lines = ["# Masks under drawn occluders", "", f"    {about['command']}", "", f"{about['date']}, {about['machine']}.", ""]
+    lines = [
+        "# Masks under drawn occluders",
+        "",
+        f"    {about['command']}",
+        "",
+        f"{about['date']}, {about['machine']}.",
+        "",
+    ]
     lines += ["Means over photos with 95 % t intervals; a photo's value is the mean of its drawings.", ""]
     lines += ["## By kind", "", "| kind | photos | " + " | ".join(title for title, _ in TITLES.values()) + " |"]
     lines += ["|---" * (len(TITLES) + 2) + "|"]
     for kind, means in about["by_kind"].items():
         count = len({one.photo for one in scores if one.kind == kind and one.scores})
-        lines.append(f"| {kind} | {count} | " + " | ".join(_cell(means.get(name), digits) for name, (_, digits) in TITLES.items()) + " |")
-    lines += ["", "## By photo", "", "IoU of each kind; skin wrongly masked, mean over the kinds and with nothing drawn.", ""]
-    lines += ["| photo | " + " | ".join(kinds) + " | skin, drawn | skin, nothing drawn |", "|---" * (len(kinds) + 3) + "|"]
+        lines.append(
+            f"| {kind} | {count} | "
+            + " | ".join(_cell(means.get(name), digits) for name, (_, digits) in TITLES.items())
+            + " |"
+        )
+    lines += [
+        "",
+        "## By photo",
+        "",
+        "IoU of each kind; skin wrongly masked, mean over the kinds and with nothing drawn.",
+        "",
+    ]
+    lines += [
+        "| photo | " + " | ".join(kinds) + " | skin, drawn | skin, nothing drawn |",
+        "|---" * (len(kinds) + 3) + "|",
+    ]
     for photo in dict.fromkeys(one.photo for one in scores):
         of = lambda name, *which, at=photo: _mean(
             [one.scores[name] for one in scores if one.photo == at and one.kind in which and name in one.scores]

@@ -127,9 +127,9 @@ def draw_picture(case: Case) -> str:
 def masked_share(reconstruction: Reconstruction, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """How far the pipeline leaves each pixel out because something is in front of the skin, and where that is known.
 
-    Returns [H, W] float32, 0..1, and [H, W] bool. It is all that `unwrap.exclude_hair` does: mask.png, pixel by pixel, and
-    what is left out of the texture besides, seen through the mesh. It is known where the photo shows the mesh well enough
-    for the texture.
+    Returns [H, W] float32, 0..1, and [H, W] bool. It is all that `unwrap.exclude_hair` does: mask.png, pixel by pixel,
+    and what is left out of the texture besides, seen through the mesh. It is known where the photo shows the mesh well
+    enough for the texture.
     """
     own = replace(reconstruction, mask=None)
     without = config.changed(unwrap=config.unwrap.changed(exclude_hair=False))
@@ -255,7 +255,7 @@ def _placed(image: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) 
 
 
 def _show(case: Case, photo: np.ndarray, hidden: np.ndarray, masked: np.ndarray, scored: np.ndarray) -> None:
-    """Write the picture [H, W, 3], 0..1, with truth green, masked red and both yellow; darker where nothing is scored."""
+    """Write the picture [H, W, 3], 0..1: truth green, masked red, both yellow; darker where nothing is scored."""
     tint = np.stack([masked, hidden, np.zeros_like(hidden)], -1).astype(np.float32)
     marked = (masked | hidden) & scored
     image = np.where(scored[..., None], photo, 0.45 * photo)
@@ -272,5 +272,3 @@ def _mean(values: np.ndarray, where: np.ndarray) -> float | None:
 
 def _named(**scores: float | None) -> dict[str, float]:
     return {name: round(float(value), 6) for name, value in scores.items() if value is not None}
-
-

@@ -20,7 +20,8 @@ OWN_HAIR = 0.5  # share of fringes in the person's own colour
 
 HAIR_COLOURS = {
     "black": (0.07, 0.06, 0.06), "dark brown": (0.17, 0.11, 0.08), "brown": (0.32, 0.20, 0.13),
-    "blond": (0.66, 0.53, 0.37), "red": (0.42, 0.20, 0.12), "grey": (0.58, 0.57, 0.56), "light blond": (0.80, 0.71, 0.56),
+    "blond": (0.66, 0.53, 0.37), "red": (0.42, 0.20, 0.12), "grey": (0.58, 0.57, 0.56),
+    "light blond": (0.80, 0.71, 0.56),
 }  # fmt: skip
 FRAME_COLOURS = {
     "black": (0.03, 0.03, 0.035), "brown": (0.20, 0.10, 0.05), "red": (0.42, 0.05, 0.07), "blue": (0.06, 0.10, 0.30),
@@ -29,9 +30,15 @@ FRAME_COLOURS = {
 METALS = {"gold": (0.72, 0.55, 0.30), "silver": (0.62, 0.63, 0.66), "gunmetal": (0.18, 0.18, 0.20)}
 CLOTHS = {
     "black": (0.06, 0.06, 0.07), "navy": (0.08, 0.12, 0.25), "red": (0.55, 0.07, 0.09), "grey": (0.42, 0.42, 0.44),
-    "beige": (0.70, 0.60, 0.46), "green": (0.16, 0.26, 0.16), "white": (0.85, 0.84, 0.82), "mustard": (0.68, 0.47, 0.10),
+    "beige": (0.70, 0.60, 0.46), "green": (0.16, 0.26, 0.16), "white": (0.85, 0.84, 0.82),
+    "mustard": (0.68, 0.47, 0.10),
 }  # fmt: skip
-FOAMS = {"black": (0.05, 0.05, 0.055), "red": (0.55, 0.09, 0.09), "blue": (0.10, 0.17, 0.42), "yellow": (0.76, 0.61, 0.16)}
+FOAMS = {
+    "black": (0.05, 0.05, 0.055),
+    "red": (0.55, 0.09, 0.09),
+    "blue": (0.10, 0.17, 0.42),
+    "yellow": (0.76, 0.61, 0.16),
+}
 
 
 def draw(kind: str, frame: FaceFrame, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
@@ -104,7 +111,7 @@ def _fringe(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]:
 
 
 def _hair_colour(frame: FaceFrame) -> np.ndarray | None:
-    """The person's own hair [3] as albedo, from what is unlike skin on the upper head; None where too little is seen."""
+    """The person's own hair [3] as albedo, of what is unlike skin on the upper head; None with too little of it."""
     x, y, _ = np.moveaxis(frame.positions, -1, 0)
     where = frame.inside & (y > 70) & (np.abs(x) < 60) & (frame.skin_difference > 1.2)
     if np.count_nonzero(where) < 400:
@@ -199,7 +206,9 @@ def _woven(
         weave = np.sin(2 * np.pi * t * 210) * np.sin(2 * np.pi * ring * 560)
         near = ((ring * 6) % 1 - 0.5) * np.sin(np.clip(t, 0.05, 1) * 1.5)
         seam = np.exp(-((near / 0.008) ** 2)) if style == "cap" else 0
-        stitches = 0.5 * np.exp(-(((np.abs(near) - 0.03) / 0.005) ** 2)) * (np.sin(t * 700) > 0) if style == "cap" else 0
+        stitches = (
+            0.5 * np.exp(-(((np.abs(near) - 0.03) / 0.005) ** 2)) * (np.sin(t * 700) > 0) if style == "cap" else 0
+        )
         tone = 1 + 0.06 * weave - 0.4 * seam - 0.3 * stitches + generator.normal(0, 0.05, count)
         if style == "brimmed":
             tone = np.where(t > 0.84, 0.4 * tone, tone)  # ribbon
@@ -209,9 +218,7 @@ def _woven(
     return normals, cloth * (tone * np.where(inside, 0.25, 1.0))[:, None]
 
 
-def _brim(
-    frame: FaceFrame, generator: np.random.Generator, cloth: np.ndarray, style: str, rim: np.ndarray
-) -> Layer:
+def _brim(frame: FaceFrame, generator: np.random.Generator, cloth: np.ndarray, style: str, rim: np.ndarray) -> Layer:
     """The peak of a cap, or a brim all around. rim: the crown's edge [241, 3] mm, from the front around."""
     if style == "cap":
         ring = np.linspace(-60, 60, 121)
@@ -232,7 +239,7 @@ def _brim(
     surface = draw_surface(frame, grid)
     s = surface.uv[:, 0]
     below = surface.normals[:, 1] < 0
-    tone = (1 + 0.05 * generator.normal(size=len(s)) + 0.05 * surface.noise(20 * frame.pixels_per_mm, generator))
+    tone = 1 + 0.05 * generator.normal(size=len(s)) + 0.05 * surface.noise(20 * frame.pixels_per_mm, generator)
     if style == "cap":
         tone = tone * (1 - 0.16 * np.exp(-((((s * 7) % 1 - 0.5) / 0.06) ** 2)))
     tone = tone * (1 - 0.3 * (s > 0.965)) * np.where(below, 0.6, 1.0)
@@ -295,7 +302,9 @@ def _spectacles(frame: FaceFrame, generator: np.random.Generator, dark: bool) ->
         ahead = hinge + (side * 4.0, 0, -3.0)
         line = np.concatenate([np.linspace(hinge, ahead, 4)[:-1], np.linspace(ahead, ear, 40)])
         tubes.append(_tube(line, np.linspace(max(width, 2.0), max(0.7 * width, 1.6), len(line)), 1.6, upright=True))
-        lens_layers.append(_lens(frame, generator, outline(side, 0.98), _in_plane(np.array([side * middle_x, middle_y])), dark))
+        lens_layers.append(
+            _lens(frame, generator, outline(side, 0.98), _in_plane(np.array([side * middle_x, middle_y])), dark)
+        )
     inner = middle_x - half_width
     x = np.linspace(-inner - 0.5, inner + 0.5, 30)
     bow = middle_y + 0.28 * half_height + 2.2 * (1 - (x / inner) ** 2)
@@ -303,7 +312,9 @@ def _spectacles(frame: FaceFrame, generator: np.random.Generator, dark: bool) ->
     tubes.append(_tube(bridge, np.full(len(x), max(0.9 * width, 1.3)), thick))
     if shape == "aviator":
         x = np.linspace(-inner - 6, inner + 6, 30)
-        tubes.append(_tube(_in_plane(np.stack([x, np.full(x.shape, middle_y + 0.78 * half_height)], -1)), np.full(30, 1.3), 1.3))
+        tubes.append(
+            _tube(_in_plane(np.stack([x, np.full(x.shape, middle_y + 0.78 * half_height)], -1)), np.full(30, 1.3), 1.3)
+        )
     if is_metal:
         for side in (-1.0, 1.0):
             x = np.linspace(inner + 1, inner - 3.5, 8) * side
@@ -339,7 +350,9 @@ def _shown_at_temples(frame: FaceFrame) -> np.ndarray:
     return cv2.resize(likeness, (frame.fine_camera.width, frame.fine_camera.height), interpolation=cv2.INTER_LINEAR)
 
 
-def _tube(path: np.ndarray, width: np.ndarray, thickness: float, closed: bool = False, upright: bool = False) -> np.ndarray:
+def _tube(
+    path: np.ndarray, width: np.ndarray, thickness: float, closed: bool = False, upright: bool = False
+) -> np.ndarray:
     """Grid [m, n, 3] around a path [m, 3] mm: `width` [m] across, `thickness` mm deep, with rounded edges.
 
     upright: it is wide in y, as a temple is, else in the plane of the face.
@@ -356,7 +369,11 @@ def _tube(path: np.ndarray, width: np.ndarray, thickness: float, closed: bool = 
         across = np.cross(tangents, deep)
     angles = np.linspace(0, 2 * np.pi, 21)
     c, s = (np.sign(f(angles)) * np.abs(f(angles)) ** 0.6 for f in (np.cos, np.sin))
-    grid = path[:, None] + across[:, None] * (width[:, None] * c / 2)[..., None] + deep[:, None] * (thickness * s / 2)[None, :, None]
+    grid = (
+        path[:, None]
+        + across[:, None] * (width[:, None] * c / 2)[..., None]
+        + deep[:, None] * (thickness * s / 2)[None, :, None]
+    )
     if closed:
         grid[-1] = grid[0]
     return grid
@@ -381,7 +398,9 @@ def _lens(frame: FaceFrame, generator: np.random.Generator, rim: np.ndarray, mid
     glow = strength * window * bars + (0.05 + 0.10 * generator.random()) * sky
     tint = np.array([0.9, 1.0, 1.08]) * frame.exposure
     if dark:
-        body = _one_of(generator, {"grey": (0.03, 0.03, 0.035), "brown": (0.05, 0.03, 0.02), "green": (0.03, 0.04, 0.03)})
+        body = _one_of(
+            generator, {"grey": (0.03, 0.03, 0.035), "brown": (0.05, 0.03, 0.02), "green": (0.03, 0.04, 0.03)}
+        )
         passed = generator.uniform(0.06, 0.16) + 0.10 * np.clip(-(surface.points[:, 1] - middle[1]) / 20, 0, 1)
         alpha = 1 - passed
         colours = body + 1.3 * glow[:, None] * tint
@@ -424,7 +443,7 @@ def _microphone(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]
     head = turned(np.stack([-np.cos(polar) * radius * stretch, np.sin(polar) * radius], 1))
     end = float(-np.cos(polar[-1]) * radius * stretch)
     thin = np.sin(polar[-1]) * radius
-    handle = np.array([[0, thin], [6, 0.92 * thin], [20, 0.8 * thin], [230, 0.62 * thin]]) + (end + 6, 0)
+    handle = np.array([[0, thin], [6, 0.92 * thin], [20, 0.8 * thin], [230, 0.62 * thin]]) + (end - 1, 0)
     steps = np.linspace(0, 3, 60)
     handle = np.stack([np.interp(steps, range(4), handle[:, k]) for k in (0, 1)], 1)
     body = draw_surface(frame, turned(handle))
@@ -438,8 +457,9 @@ def _microphone(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]
         pores = surface.noise(1.3 * frame.pixels_per_mm, generator, 2)
         soft = 1 + 0.11 * pores
         facing = np.clip(surface.normals @ frame.viewer, 0, 1)
-        colours = shade(frame, colour * soft[:, None] * (0.7 + 0.3 * facing)[:, None], surface.normals)
-        colours = colours + 0.03 * (1 - facing)[:, None] ** 2 * frame.exposure  # light in the pores
+        above = 1 + 0.22 * surface.normals[:, 1:2]  # more light comes from above
+        colours = above * shade(frame, colour * soft[:, None] * (0.5 + 0.5 * facing**0.7)[:, None], surface.normals)
+        colours = colours + 0.02 * (1 - facing)[:, None] ** 3 * frame.exposure  # light in the pores
     else:
         metal = np.array([0.52, 0.53, 0.55]) if generator.random() < 0.7 else np.array([0.16, 0.16, 0.17])
         turns = 2 * np.pi * radius / 1.9
@@ -452,7 +472,9 @@ def _microphone(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]
     if not is_foam:
         band = turned(np.stack([end + np.linspace(-3, 7, 8), thin + 1.6 * np.sin(np.linspace(0, np.pi, 8))], 1))
         ring_surface = draw_surface(frame, band)
-        layers.append(layer_of(ring_surface, shade(frame, np.array([0.4, 0.4, 0.42]), ring_surface.normals, 0.6, 25.0), 20.0, 0.2))
+        layers.append(
+            layer_of(ring_surface, shade(frame, np.array([0.4, 0.4, 0.42]), ring_surface.normals, 0.6, 25.0), 20.0, 0.2)
+        )
     return layers
 
 

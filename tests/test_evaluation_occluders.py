@@ -26,7 +26,9 @@ LABELS = {"fringe": HAIR, "hat": OTHER, "glasses": GLASSES, "sunglasses": GLASSE
 def save(folder, found, photo=None):
     folder.mkdir(parents=True)
     source = {"head_to_camera": found.head_to_camera.tolist(), "uv_symmetry": "u=0.5", **found.source}
-    save_reconstruction(folder, found.mesh, found.camera, found.photo if photo is None else photo, found.mask, source, rig=found.rig)
+    save_reconstruction(
+        folder, found.mesh, found.camera, found.photo if photo is None else photo, found.mask, source, rig=found.rig
+    )
 
 
 def face_of_points():
@@ -36,7 +38,9 @@ def face_of_points():
     photo = photograph(lit(albedo(256, 0.2), normals, 0.1), found)
     corners = landmarks(10, centre=(150, 140))[[33, 133, 362, 263], :2] - found.crop[:2]
     five = np.vstack([corners.reshape(2, 2, 2).mean(1), np.full((3, 2), 150.0)])
-    return Reconstruction(found.mesh, found.camera, photo, None, None, found.head_to_camera, True, {"points": five.tolist()})
+    return Reconstruction(
+        found.mesh, found.camera, photo, None, None, found.head_to_camera, True, {"points": five.tolist()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +177,11 @@ def case(tmp_path):
     config = Config().changed(texture_size=256, renderer="cpu")
     case = masks.Case("ann", tmp_path / "ann" / "reconstruction", "microphone", 1, tmp_path / "occluders", config)
     assert masks.draw_picture(case) == ""
-    save(tmp_path / "picture", replace(found, source={"photo": {"crop": [0, 0, 420, 400]}}), read_photo(case.path("pictures")))
+    save(
+        tmp_path / "picture",
+        replace(found, source={"photo": {"crop": [0, 0, 420, 400]}}),
+        read_photo(case.path("pictures")),
+    )
     return case, tmp_path / "picture"
 
 
@@ -236,9 +244,17 @@ def test_tables_keep_kinds_photos_and_problems_apart():
     ]
     means = mask_run._means([one for one in scores if one.kind == "hat"])
     assert means["iou"] == {"mean": pytest.approx(0.6), "low": None, "high": None, "count": 1}
-    about = {"command": "evaluate.py", "date": "2020-01-01", "machine": "a machine", "by_kind": {"hat": means}, "problems": ["x"]}
+    about = {
+        "command": "evaluate.py",
+        "date": "2020-01-01",
+        "machine": "a machine",
+        "by_kind": {"hat": means},
+        "problems": ["x"],
+    }
     text = mask_run.markdown(scores, ["hat"], about)
-    assert "| hat | 1 | 0.600 |" in text and "| ann | 0.600 | 0.0300 | 0.0100 |" in text and "| bob | - | - | - |" in text
+    assert (
+        "| hat | 1 | 0.600 |" in text and "| ann | 0.600 | 0.0300 | 0.0100 |" in text and "| bob | - | - | - |" in text
+    )
 
 
 @needs_head
@@ -256,7 +272,18 @@ def test_a_run_draws_reconstructs_and_scores(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(inputs, "reconstruct", reconstruct)
     out = tmp_path / "out"
-    command = [str(tmp_path / "ann"), "-o", str(out), "--occluders", "--kinds", "glasses,hand", "--size", "128", "--jobs", "1"]
+    command = [
+        str(tmp_path / "ann"),
+        "-o",
+        str(out),
+        "--occluders",
+        "--kinds",
+        "glasses,hand",
+        "--size",
+        "128",
+        "--jobs",
+        "1",
+    ]
     assert evaluate.main(command) == 0
     summary = json.loads((out / "occluders.json").read_text())
     assert set(summary["by_kind"]) == {"glasses", "hand", "nothing"} and not summary["problems"]
