@@ -125,24 +125,35 @@ def draw_picture(case: Case) -> str:
 
 
 def masked_share(reconstruction: Reconstruction, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """How far the pipeline leaves each pixel out because something is in front of the skin, and where that is known.
+    """How far the pipeline leaves each pixel out because something is in front of the skin, and where that is scored.
 
-    Returns [H, W] float32, 0..1, and [H, W] bool. It is all that `unwrap.exclude_hair` does: mask.png, pixel by pixel,
-    and what is left out of the texture besides, seen through the mesh. It is known where the photo shows the mesh well
-    enough for the texture.
+    Returns [H, W] float32, 0..1, and [H, W] bool: where the photo shows the mesh well enough for the texture.
+    """
+    seen = _through_mesh(reconstruction, unwrap_photo(reconstruction, _taking_everything(config)).visibility)
+    return 1 - skin_share(reconstruction, config), seen > SHOWN
+
+
+def skin_share(reconstruction: Reconstruction, config: Config) -> np.ndarray:
+    """What is scored: how far each pixel shows skin that is taken into the texture, [H, W] float32, 0..1.
+
+    It is mask.png, pixel by pixel, times what `unwrap.exclude_hair` leaves of the texels that the pixel shows.
     """
     own = replace(reconstruction, mask=None)
-    without = config.changed(unwrap=config.unwrap.changed(exclude_hair=False))
-    kept, all_seen = (unwrap_photo(own, each).visibility for each in (config, without))
-    lookup = build_lookup(reconstruction.mesh, reconstruction.camera, *kept.shape)
-    texels = np.stack([np.minimum(kept, all_seen), all_seen, all_seen], -1).astype(np.float32)
-    colours = torch.from_numpy(lookup.matrix @ texels.reshape(-1, 3))
-    kept, all_seen, _ = lookup.to_image(colours, 0.0)[0].numpy()
-    known = all_seen > SHOWN
-    share = np.where(known, 1 - kept / np.maximum(all_seen, 1e-6), 0)
-    if reconstruction.mask is not None:
-        share = 1 - (1 - share) * as_float(reconstruction.mask)
-    return share.astype(np.float32), known
+    configs = config, _taking_everything(config)
+    kept, seen = (_through_mesh(own, unwrap_photo(own, each).visibility) for each in configs)
+    share = np.where(seen > SHOWN, kept / np.maximum(seen, 1e-6), 1).clip(0, 1)
+    return share if reconstruction.mask is None else share * as_float(reconstruction.mask)
+
+
+def _taking_everything(config: Config) -> Config:
+    return config.changed(unwrap=config.unwrap.changed(exclude_hair=False))
+
+
+def _through_mesh(reconstruction: Reconstruction, texels: np.ndarray) -> np.ndarray:
+    """Texels [S, S] as the camera sees them on the mesh: [H, W] float32, 0 beside it."""
+    lookup = build_lookup(reconstruction.mesh, reconstruction.camera, *texels.shape)
+    colours = lookup.matrix @ np.repeat(texels.reshape(-1, 1), 3, 1).astype(np.float32)
+    return lookup.to_image(torch.from_numpy(colours), 0.0)[0, 0].numpy()
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------
@@ -229,15 +240,14 @@ def _texture_scores(
     if clean.mesh.uv_faces.shape != picture.mesh.uv_faces.shape or not np.allclose(clean.mesh.uvs, picture.mesh.uvs):
         return {}  # another system made it, with another layout
     config = config.changed(unwrap=config.unwrap.changed(fit_iterations=0))
-    everything = config.changed(unwrap=config.unwrap.changed(exclude_hair=False))
-    truth = unwrap_photo(clean, everything)
+    truth = unwrap_photo(clean, _taking_everything(config))
     images = np.stack([frame.surely_skin, coverage, coverage], -1).astype(np.float32)
     skin, hidden, _ = np.moveaxis(unwrap(images, truth.geometry, clean.camera), -1, 0)
     where = (truth.visibility > SEEN) & (skin > SEEN) & (hidden > MASKED)
     if where.sum() < FEWEST:
         return {}
     completed = complete_texture(unwrap_photo(picture, config), picture, None, config).texture.astype(np.float32)
-    left = unwrap_photo(picture, everything).texture
+    left = unwrap_photo(picture, _taking_everything(config)).texture
     return _named(
         psnr=measures.psnr(completed, truth.texture, where),
         ciede2000=measures.ciede2000(completed, truth.texture, where),
