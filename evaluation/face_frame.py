@@ -10,7 +10,7 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_fill_holes, map_coordinates
 from scipy.spatial import cKDTree
 
 from external.geometry import PUPIL_DISTANCE
@@ -35,9 +35,11 @@ FACE_CENTRE, FACE_WIDTH, FACE_HEIGHTS = -30.0, 57.0, (98.0, 78.0)  # mm: y of th
 OVAL = 2.5  # its exponent: between an ellipse's 2 and a rectangle's
 BACK = -55.0  # z behind which is no face
 EYES = (32.0, 17.0, 16.0)  # mm: x of an eye's middle, half width and half height with its lids and lashes
-UPPER = 10.0  # y above which hair often hangs into the face
+UPPER, BROWS = 10.0, 28.0  # y above which hair often hangs into the face; above the brows
 LEAST_PART = 0.03  # of the face: smaller parts are skin between strands of hair
-UNLIKE_SKIN = 1.1  # difference from the lit skin, in the units of `skin_difference`
+UNLIKE_SKIN = 1.0  # difference from the lit skin, in the units of `skin_difference`
+STRAND, STRANDS = 1.2, 0.10  # mm; deviation of the log brightness within it that counts as a difference of 1: hair
+HAIR_MARGIN, RIM, FACING = 2.5, 1.5, 0.4  # mm left out around hair and along the outline; least viewing cosine
 DARKER, BRIGHTER, HUE = 0.6, 0.5, 0.25  # natural log units that count as a difference of 1
 
 
@@ -266,14 +268,22 @@ class FaceFrame:
         The face but for what hangs into it from above: pixels of its upper part that are unlike skin and connected with
         its border.
         """
-        unlike = (self.face & (self.positions[..., 1] > UPPER) & (self.skin_difference > UNLIKE_SKIN)).astype(np.uint8)
+        unit = self.pixels_per_mm / FINE
+        log = np.log(cv2.GaussianBlur(self.photo.mean(-1), (0, 0), max(0.2 * unit, 0.5)) + 0.05)
+        blurred = lambda image: cv2.GaussianBlur(image, (0, 0), STRAND * unit)
+        strands = blurred(np.sqrt(blurred((log - blurred(log)) ** 2))) / STRANDS
+        strands = np.where(self.positions[..., 1] > BROWS, strands, 0)
+        unlike = np.hypot(self.skin_difference, strands) > UNLIKE_SKIN
+        unlike = (self.face & (self.positions[..., 1] > UPPER) & unlike).astype(np.uint8)
         _, labels = cv2.connectedComponents(unlike, connectivity=4)
         rim = self.face & (cv2.erode(self.face.astype(np.uint8), np.ones((5, 5)), borderValue=0) == 0)
         hair = np.isin(labels, np.setdiff1d(labels[rim], 0)).astype(np.uint8)
-        margin = 2 * round(2.0 * self.pixels_per_mm / FINE) + 1
-        hair = cv2.dilate(hair, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (margin, margin)))
-        facing = self.normals @ self.viewer > 0.35
-        free = (self.face & facing & (hair == 0)).astype(np.uint8)
+        disc = lambda mm: cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(mm * unit) + 1,) * 2)
+        hair = cv2.dilate(hair, disc(HAIR_MARGIN))
+        # Eyes, mouth and nostrils are enclosed by what faces the camera; the outline is not.
+        facing = binary_fill_holes(self.inside & (self.normals @ self.viewer > FACING)).astype(np.uint8)
+        facing = cv2.erode(facing, disc(RIM), borderValue=0)
+        free = (self.face & (facing > 0) & (hair == 0)).astype(np.uint8)
         _, labels, statistics, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
         large = statistics[:, cv2.CC_STAT_AREA] > LEAST_PART * max(np.count_nonzero(free), 1)
         large[0] = False

@@ -424,8 +424,9 @@ def _microphone(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]
     is_foam = generator.random() < 0.5
     x, y = generator.normal(0, 10), generator.uniform(-92, -66)
     radius = generator.uniform(21, 26) if not is_foam else generator.uniform(24, 34)
-    z = float(frame.surface(np.clip(x, -60, 60), y)) + radius + generator.uniform(4, 26)
-    ball = np.array([x, y, z])
+    gap = generator.uniform(4, 22)
+    skin = np.array([x, y, float(frame.surface(x, y))])
+    ball = skin + (radius + gap) * normalised(frame.viewer + (0, 0, 0.4))  # before the mouth as it is seen
     axis = normalised(np.array([generator.normal(0, 0.45), -1.0, generator.uniform(0.1, 0.8)]))
     side = normalised(np.cross(axis, np.array([0.2, 0.1, 1.0])))
     other = np.cross(axis, side)
@@ -468,7 +469,7 @@ def _microphone(frame: FaceFrame, generator: np.random.Generator) -> list[Layer]
         colours = shade(frame, metal * (0.22 + 0.9 * wire)[:, None], surface.normals, 0.0)
         half = normalised(frame.light_direction + frame.viewer)
         colours = colours + (0.7 * wire * np.clip(surface.normals @ half, 0, 1) ** 14)[:, None] * frame.exposure
-    layers.append(layer_of(surface, colours, gap=min(z - radius - float(frame.surface(x, y)) + 8, 26.0), shadow=0.6))
+    layers.append(layer_of(surface, colours, gap=gap + 8, shadow=0.6))
     if not is_foam:
         band = turned(np.stack([end + np.linspace(-3, 7, 8), thin + 1.6 * np.sin(np.linspace(0, np.pi, 8))], 1))
         ring_surface = draw_surface(frame, band)
