@@ -5,6 +5,7 @@
     OUT/results.csv                   photo, view, method, measure, value
     OUT/summary.json, summary.md      means and paired differences with 95 % t intervals over photos
     OUT/score_against_yaw.png, quality_against_seconds.png, contact_sheet.png
+    OUT/occluders.md, .csv, .png      instead, with --occluders: scores of masks under things drawn over the photos
     OUT/views/<photo>/<view>/         the picture as a reconstruction folder, every method's texture and scores
 
 Rerunning resumes an interrupted run. Exit code: 0 all done, 1 something failed, 2 wrong use.
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Evaluate what a command line names; returns the exit code."""
     arguments = parse(argv)
+    if arguments.occluders:
+        return main_of_occluders(arguments, argv)
     from evaluation import batch, inputs  # torch takes a second; wrong use should not wait for it
     from evaluation.methods import features_of
 
@@ -61,9 +64,7 @@ def main(argv: list[str]) -> int:
             progress.show(head, *lines, *left_out)
             failures += batch.run_views(views, arguments.jobs, arguments.first, progress) if views else 0
         about = {
-            "command": shlex.join(["evaluate.py", *argv]),
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{_processor()}, {processors()} processors, Python {platform.python_version()}",
+            **_about(argv),
             "views": f"{len({view.photo for view in views})} photos, "
             f"views {', '.join(sorted({view.angle for view in views}))}, {arguments.size} x {arguments.size} texels; "
             f"features: {', '.join(features)}.",
@@ -81,6 +82,31 @@ def main(argv: list[str]) -> int:
         print(summary["left_out"][-1])
     print(f"evaluate: {about['seconds']:.0f} s -> {arguments.out / 'summary.md'}")
     return SOME_FAILED if failures or unseen or unknown else ALL_DONE
+
+
+def main_of_occluders(arguments: EvaluationArguments, argv: list[str]) -> int:
+    """Score masks and what is completed under them, of things drawn over the photos; returns the exit code."""
+    from evaluation import inputs, mask_run
+
+    if arguments.dry_run:
+        for subject in inputs.find_and_reconstruct(arguments):
+            print(f"{subject.name}: nothing, {', '.join(arguments.kinds)}, {arguments.draws} of each")
+        return ALL_DONE
+    started = time.perf_counter()
+    with RunFolder(arguments.out, OWN_FILES):
+        subjects = inputs.find_and_reconstruct(arguments)
+        failures = mask_run.run(arguments, subjects, _about(argv))
+    print(f"evaluate: {time.perf_counter() - started:.0f} s -> {arguments.out / 'occluders.md'}")
+    return SOME_FAILED if failures else ALL_DONE
+
+
+def _about(argv: list[str]) -> dict:
+    """Command, date and machine of a run."""
+    return {
+        "command": shlex.join(["evaluate.py", *argv]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{_processor()}, {processors()} processors, Python {platform.python_version()}",
+    }
 
 
 def write_all(arguments: EvaluationArguments, views: list["View"], names: list[str], about: dict) -> dict:

@@ -15,6 +15,11 @@
     perceptual     LPIPS, where AlexNet's weights are given
     views          one view of one photo: textures and scores, kept on disk
     batch          all views of a run, divided among processes
+    masks          masks scored under things that are drawn over photos, of which is known what they hide
+    mask_run       all these pictures of a run, and their tables
+    occluders      what is drawn: fringes, hats, glasses, microphones; hands: hands
+    layers         surfaces, strands, shadows, sharpness and noise of what is drawn
+    face_frame     a face in its photo, in millimetres: places, light and skin
     statistics     means, intervals, paired differences
     tables         results.csv, summary.json, summary.md
     plots          plots and the contact sheet

@@ -31,12 +31,15 @@ def find_and_reconstruct(arguments: EvaluationArguments) -> list[Subject]:
     shared = ("limits", "assets", "detect", "reconstruct") if needs_photos else ("limits",)
     _require_agreement(arguments.configs, shared)
     if needs_photos and not arguments.dry_run:
-        _reconstruct(photos, arguments.out, arguments.first)
+        reconstruct(photos, arguments.out, arguments.first)
     return resolve_inputs(inputs, arguments.out / RECONSTRUCTIONS)
 
 
-def _reconstruct(photos: Sequence[str], out: Path, config: Config) -> None:
-    """In a process of its own, as TensorFlow and torch disturb each other. Raises PhotoError."""
+def reconstruct(photos: Sequence[str], out: Path, config: Config) -> None:
+    """Reconstruct photos into out/reconstructions, in a process of its own, as TensorFlow and torch disturb each other.
+
+    Raises PhotoError.
+    """
     write_text(out / RECONSTRUCTION_CONFIG, to_yaml(config))
     command = [sys.executable, "-P", "-m", "pipeline.reconstruction", *photos]
     command += ["-o", str(out / RECONSTRUCTIONS), "-c", str(out / RECONSTRUCTION_CONFIG)]

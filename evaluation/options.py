@@ -19,6 +19,8 @@ DEFAULT_YAWS, QUICK_YAWS = "-65,-45,45,65", "-45,65"
 BASELINES = ("nearest_fill", "mirror_fill", "completion", "completion_rendering", "published")
 DEFAULT_BASELINE = "completion_rendering"  # that differences are taken to
 DEFECT_PREFIX = "defect_"  # of methods that plant one
+OCCLUDER_KINDS = ("fringe", "hat", "glasses", "sunglasses", "hand", "microphone")
+MOST_DRAWS = 100
 LARGEST_YAW = 90.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _TAKEN = ("truth", "known", "picture")
@@ -45,6 +47,9 @@ class EvaluationArguments:
     truth: str
     jobs: int
     defects: bool
+    occluders: bool  # score masks instead of views
+    kinds: list[str]  # of what is drawn
+    draws: int  # of each kind over each photo
     arcface: str  # file of weights, or ""
     lpips: str  # file of weights or its folder, or ""
     dry_run: bool
@@ -82,6 +87,10 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
         help="configs keep their own texture_size; results are resampled for scoring")  # fmt: skip
     add("--quick", action="store_true", help="half of the default size, two yaws, without the published choices")
     add("--defects", action="store_true", help="also plant defects; exit code 1 where no measure sees one")
+    add("--occluders", action="store_true",
+        help="instead: draw things over the photos, and score what is masked and completed")  # fmt: skip
+    add("--kinds", metavar="KIND,...", default=",".join(OCCLUDER_KINDS), help="of --occluders (default: %(default)s)")
+    add("--draws", type=int, metavar="N", default=1, help="of each kind over each photo (default: 1)")
     add("--arcface", metavar="FILE", default="", help="ArcFace weights (backbone.pth) for a second identity score")
     add("--lpips", metavar="FILE", default="",
         help="AlexNet's weights, alexnet-owt-7be5be79.pth, or their folder, for LPIPS")  # fmt: skip
@@ -115,14 +124,22 @@ def parse(argv: Sequence[str]) -> EvaluationArguments:
     for option, path in (("--arcface", given.arcface), ("--lpips", given.lpips)):
         if path and not Path(path).exists():
             raise ConfigError(f"{option} is {path}, which does not exist")
+    kinds = [kind.strip() for kind in given.kinds.split(",") if kind.strip()]
+    for kind in kinds or [""]:
+        if kind not in OCCLUDER_KINDS:
+            raise ConfigError(f"--kinds holds {kind!r}, allowed are {', '.join(OCCLUDER_KINDS)}")
+    if not 1 <= given.draws <= MOST_DRAWS:
+        raise ConfigError(f"--draws is {given.draws}, allowed is 1 to {MOST_DRAWS}")
+    if given.occluders and given.defects:
+        raise ConfigError("--occluders and --defects score different things: give one of them")
     jobs = given.jobs if given.jobs is not None else next(iter(configs.values())).jobs or processors()
     if jobs < 1:
         raise ConfigError(f"--jobs is {jobs}, allowed is 1 or more")
     return EvaluationArguments(
         paths,
         Path(given.out) if given.out else Path("outputs") / ("evaluation-quick" if given.quick else "evaluation"),
-        configs, baselines, dict(textures), baseline, yaws, size, given.truth, jobs, given.defects, given.arcface,
-        given.lpips, given.dry_run,
+        configs, baselines, dict(textures), baseline, yaws, size, given.truth, jobs, given.defects,
+        given.occluders, list(dict.fromkeys(kinds)), given.draws, given.arcface, given.lpips, given.dry_run,
     )  # fmt: skip
 
 
