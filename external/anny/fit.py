@@ -43,7 +43,7 @@ UNSEEN_AXES = (
 )  # fmt: skip
 # The points do not show the ears: they reach from the brows to a little below the nose, as on most people (1.2 times as
 # high as the nose is long; Farkas 1994).
-EAR_AXES = (("l-ear-scale-decr-incr", "l-ear-trans-down-up"), ("r-ear-scale-decr-incr", "r-ear-trans-down-up"))
+EAR_AXES = (("l-ear-scale-vert-decr-incr", "l-ear-trans-down-up"), ("r-ear-scale-vert-decr-incr", "r-ear-trans-down-up"))
 BROWS, NOSE_BASE = (105, 334), 94  # points
 EAR_ENDS = (1.05, -0.03)  # shares of the way from the nose's base to the brows
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4
