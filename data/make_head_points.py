@@ -10,8 +10,8 @@
    heads do, on average over the photos, is kept beside it: its relief is stronger than that of heads.
 
 Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours but for the corners on the
-edges of the lids, those of the mouth's inner contour on the line where the lips meet. A photo with several people counts
-with its largest face. Only the positions on the head come from the photos; nothing of a person is in the file.
+edges of the lids, those of the mouth's inner contour on the line where the lips meet. A photo with several people
+counts with its largest face. Only the positions on the head come from the photos; nothing of a person is in the file.
 """
 
 import sys
