@@ -10,8 +10,8 @@
    heads do, on average over the photos, is kept beside it: its relief is stronger than that of heads.
 
 Points stay symmetric. Those of the middle stay on the middle, those of the eyes' contours but for the corners on the
-edges of the lids, those of the mouth's inner contour on the line where the lips meet. A photo with several people counts with its largest face.
-Only the positions on the head come from the photos; nothing of a person is in the file.
+edges of the lids, those of the mouth's inner contour on the line where the lips meet. A photo with several people
+counts with its largest face. Only the positions on the head come from the photos; nothing of a person is in the file.
 """
 
 import sys
@@ -43,7 +43,7 @@ RENDERINGS = (
     (30, 0, {"race-caucasian": 1}), (-30, 0, {"race-caucasian": 1}),
 )  # fmt: skip
 SIZE, DISTANCE = 640, 1.2  # px, m
-ROUNDS, STEP, LONGEST = 4, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
+ROUNDS, STEP, LONGEST = 5, 0.7, 0.004  # of the correction; share of the mean residual that is moved; m
 OWN_PLACE = 0.7  # share of a contour point's own place along the contour, beside the template's even spacing
 UNTANGLINGS = 40
 LIP_STEPS = 61  # places tried across a lip
@@ -367,7 +367,7 @@ def corrected(points: HeadPoints, model: HeadModel, photos: list, places: Places
     normal = prepared.normals
     stiff = np.einsum("nii->n", matrix)[:, None, None] * (np.einsum("ni,nj->nij", normal, normal) + 0.02 * np.eye(3))
     move = np.linalg.solve(matrix + stiff, right[..., None])[..., 0]
-    mean[np.isin(model.identity_groups, ("phenotype", "head", "nose"))] = 0
+    mean[np.isin(model.identity_groups, ("phenotype", "head", "nose", "ears"))] = 0
     move += np.tensordot(mean, prepared.basis(np.concatenate([mean, np.zeros(52)]))[: len(mean)], axes=1)
     move -= (move * normal).sum(1, keepdims=True) * normal
     move = SMOOTH * neighbourhood() @ move + (1 - SMOOTH) * move

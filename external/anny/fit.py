@@ -44,9 +44,9 @@ UNSEEN_AXES = (
     "height-min-max", "proportions-ideal-uncommon", "head-trans-in-out", "head-trans-backward-forward",
     "head-trans-down-up", "head-back-scale-depth-decr-incr",
 )  # fmt: skip
-# The points do not show the ears: they reach from the brows to a little below the nose, as on most people (1.2 times as
-# high as the nose is long; Farkas 1994).
-EAR_AXES = (("l-ear-scale-decr-incr", "l-ear-trans-down-up"), ("r-ear-scale-decr-incr", "r-ear-trans-down-up"))
+# The points do not show the ears: they reach from the brows to a little below the nose, as
+# in the photos that show both.
+EAR_AXES = tuple((f"{side}-ear-scale-vert-decr-incr", f"{side}-ear-trans-down-up") for side in "lr")
 BROWS, NOSE_BASE = (105, 334), 94  # points
 EAR_ENDS = (1.05, -0.03)  # shares of the way from the nose's base to the brows
 EXPRESSION_SIGMA, EXPRESSION_ASYMMETRY = 0.5, 0.4

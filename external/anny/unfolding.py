@@ -117,8 +117,9 @@ def unfold(
 
 
 def _cost(
-    rest: np.ndarray, precision: np.ndarray, move: np.ndarray, smooth: sparse.csr_matrix, areas: np.ndarray, weight: float
-) -> float:
+    rest: np.ndarray, precision: np.ndarray, move: np.ndarray, smooth: sparse.csr_matrix, areas: np.ndarray,
+    weight: float,
+) -> float:  # fmt: skip
     """What a round reduces. rest: [468, 2], precision: [468], move: [N, 2], smooth: [N, N], areas: [F]."""
     of_points = (precision[:, None] * rest**2).sum()
     return of_points + (move * (smooth @ move)).sum() + weight * (np.maximum(MARGIN - areas, 0) ** 2).sum()

@@ -8,8 +8,8 @@ displacement, and the median, 95th percentile and maximum of their distances; th
 in degrees; the expressions with weights above .5.
 
 Photos of one person share the part of the file name before "_", or a folder within one of the given folders. Where a
-person has several photos, the identity spread follows: the distance between two neutral faces (similarity aligned, root mean square), within a
-person and between people, and how often one within is smaller than one between (AUC).
+person has several photos, the identity spread follows: the distance between two neutral faces (similarity aligned, root
+mean square), within a person and between people, and how often one within is smaller than one between (AUC).
 """
 
 import sys
@@ -119,10 +119,11 @@ def main(paths: list[str]) -> None:
     if not rows:
         raise SystemExit("no photo could be fitted")
     errors = np.concatenate([row.errors for row in rows])
+    before = np.array([row.before for row in rows])
     print(
-        f"{len(rows)} photos: before {np.mean([row.before for row in rows]):.3f} %, largest "
-        f"{max(row.before for row in rows):.3f}; within {HIT} px {100 * (errors <= HIT).mean():.2f} % of visible points, "
-        f"largest distance {errors.max():.2f} px; {np.mean([row.seconds for row in rows]):.2f} s"
+        f"{len(rows)} photos: before {before.mean():.3f} %, largest {before.max():.3f}; within {HIT} px "
+        f"{100 * (errors <= HIT).mean():.2f} % of visible points, largest distance {errors.max():.2f} px; "
+        f"{np.mean([row.seconds for row in rows]):.2f} s"
     )
     face = np.unique(model.triangles[face_area(model)])
     pairs = [
