@@ -128,6 +128,7 @@ def refine_photo(
     with log.part("write", 0.8):
         texture = results.write_textures(folder, sampled, initial, refined)
         head = results.export_head(folder, task.name, reconstruction, texture, sampled.outward)
+        results.write_labels(task.reconstruction, arguments.out, reconstruction, sampled.labels)
     with log.part("measure", 0.9):
         scores, overlay = results.measure(reconstruction, sampled.visibility, texture, config.assets)
         preview = results.write_pictures(folder, reconstruction, overlay, texture, head, config.output.preview_size)

@@ -249,7 +249,6 @@ def texture_channels(view: View) -> dict[str, np.ndarray]:
 
 
 TRUNK_MAPS = (2, 4, 7)  # of VGG16Hypercolumns.maps: ReLU 1_2, 2_2, 3_3
-TRUNK_END = 16  # layers of the network up to the last of them
 SCALP, OUTSIDE = 74.0, 8.0  # mm: y above which hair is usual; distance from the mesh from which nothing is skin
 COMPONENTS = 24
 SEED_RIDGE = 0.02
@@ -261,7 +260,7 @@ def trunk_maps(image: np.ndarray, features) -> list[np.ndarray]:
 
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] * 2 - 1
     with torch.no_grad():
-        maps = features.maps(tensor, last=TRUNK_MAPS[-1])
+        maps = features.first_maps(tensor, TRUNK_MAPS[-1] + 1)
     return [np.sqrt(np.maximum(maps[k][0].permute(1, 2, 0).float().numpy(), 0)) for k in TRUNK_MAPS]
 
 

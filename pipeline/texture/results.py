@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.reconstruction import painted
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float
 from pipeline.runs.files import write_image, write_json
@@ -17,6 +18,7 @@ from pipeline.settings.schema import Config
 from pipeline.texture.comparison import rendered_over, surely_shown
 from pipeline.texture.export import head_mesh, neutral_mesh, write_geometry, write_glb, write_obj, write_rigged_glb
 from pipeline.texture.initial import Initial
+from pipeline.texture.labels import Labels
 from pipeline.texture.preview import preview
 from pipeline.texture.provenance import mean_shares, provenance_picture
 from pipeline.texture.refined import Refined
@@ -26,7 +28,7 @@ from pipeline.texture.tensorboard_log import TensorBoardLog
 from renderer.lookup import build_lookup
 from renderer.mesh import Mesh
 
-VERSION = "5"  # of what this stage writes; raised when the same input gives other results
+VERSION = "6"  # of what this stage writes; raised when the same input gives other results
 
 
 class WorkLog:
@@ -81,6 +83,12 @@ def write_textures(folder: Path, sampled: Sampled, initial: Initial, refined: Re
     write_image(folder / "texture.png", texture)
     write_image(folder / "provenance.png", provenance_picture(initial.provenance, sampled.mask))
     return texture
+
+
+def write_labels(folder: Path, out: Path, reconstruction: Reconstruction, labels: Labels | None) -> None:
+    """labels.png of a reconstruction in OUT, where a person can paint on it; painted ones and other folders are left alone."""
+    if labels is not None and reconstruction.painted is None and folder.resolve().is_relative_to(out.resolve()):
+        painted.write_labels(folder, labels.labels)
 
 
 def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture: np.ndarray, outward: float) -> Mesh:
