@@ -251,6 +251,7 @@ def texture_channels(view: View) -> dict[str, np.ndarray]:
 TRUNK_MAPS = (2, 4, 7)  # of VGG16Hypercolumns.maps: ReLU 1_2, 2_2, 3_3
 SCALP, OUTSIDE = 74.0, 8.0  # mm: y above which hair is usual; distance from the mesh from which nothing is skin
 COMPONENTS = 24
+TRUNK_CHANNELS = ("trunk_0", "trunk_1", "trunk_2", "trunk_away", "trunk_twin")
 SEED_RIDGE = 0.02
 
 
@@ -368,9 +369,12 @@ def measure(view: View, features, witnesses: Witnesses | None = None) -> dict[st
     skin = sure_skin(view) * np.exp(-((unlike / 0.5) ** 2))
     x, y, z = np.moveaxis(view.positions, -1, 0)
     hair = (y > SCALP) & (signed > -20) & (unlike > 0.4)
-    away = (signed < -OUTSIDE)
-    maps = trunk_maps(view.image, features)
-    channels |= trunk_channels(view, maps, skin, [hair * unlike, away * 1.0])
+    away = signed < -OUTSIDE
+    if features is None:
+        channels |= {name: np.zeros(view.inside.shape) for name in TRUNK_CHANNELS}
+    else:
+        maps = trunk_maps(view.image, features)
+        channels |= trunk_channels(view, maps, skin, [hair * unlike, away * 1.0])
     channels |= reach_channels(view, channels["edge"], unlike)
     seen = view.twin_seen
     for name in ("brightness", "red_blue", "green"):

@@ -37,6 +37,8 @@ AROUND = (
 REACHES = (2.0, 6.0, 16.0)
 SECOND_REACHES = (1.0, 3.0, 8.0, 20.0)
 SURE, WALK_BETA, WALK_SHARE = 0.9, 130.0, 0.7  # of seeds; contrast of the walk; its share of the result
+SPECK, HOLE = 40.0, 40.0  # square mm: smaller spots of anything but skin, or of skin, are none
+LEAST_FRAME, FRAME_GAP = 30.0, 6.0  # mm: extent of the largest piece of a frame at least; pieces may be this far apart
 FEATHER = 0.4  # mm, of the mask's edge where labels were painted
 EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # mm and squared brightness: the guided filter that brings labels to the photo's size
 
@@ -101,7 +103,8 @@ def label_photo(
     view = look(photo, reconstruction)
     if view is None:
         return Labels(np.full((height, width), SKIN, np.uint8), np.ones((height, width), np.float32))
-    shares = _walked(view, pixel_shares(view, measure(view, features, witnesses)))
+    shares = pixel_shares(view, measure(view, features, witnesses))
+    shares = _cleaned(view, _walked(view, shares))
     if glasses == "keep":
         shares[..., SKIN] += shares[..., GLASSES]
         shares[..., GLASSES] = 0
@@ -188,6 +191,40 @@ def _walked(view: View, shares: np.ndarray) -> np.ndarray:
     walked = np.zeros_like(shares)
     walked[..., present - 1] = np.moveaxis(found, 0, -1)
     return WALK_SHARE * walked + (1 - WALK_SHARE) * shares
+
+
+def _cleaned(view: View, shares: np.ndarray) -> np.ndarray:
+    """Shares [h, w, 5] without specks: what is too small for anything before a face is skin; so is a glint that no frame
+    goes with."""
+    labels = _decided(shares)
+    result = shares.copy()
+    square = SCALE**2  # pixels per square mm
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((view.inside & (labels != SKIN)).astype(np.uint8), connectivity=8)
+    rim = view.inside & (cv2.erode(view.inside.astype(np.uint8), np.ones((3, 3)), borderValue=0) == 0)
+    at_rim = np.isin(np.arange(len(statistics)), parts[rim])
+    specks = (statistics[:, cv2.CC_STAT_AREA] < SPECK * square) & ~at_rim
+    _, frames, statistics, _ = cv2.connectedComponentsWithStats((labels == GLASSES).astype(np.uint8), connectivity=8)
+    extent = np.hypot(statistics[:, cv2.CC_STAT_WIDTH], statistics[:, cv2.CC_STAT_HEIGHT]) / SCALE
+    largest = extent[1:].max(initial=0)
+    no_frame = (extent < LEAST_FRAME) if largest >= LEAST_FRAME else np.ones(len(extent), bool)
+    near = cv2.dilate(np.isin(frames, np.flatnonzero(~no_frame & (np.arange(len(extent)) > 0))).astype(np.uint8), _disc(FRAME_GAP * SCALE)) > 0
+    specks[0], no_frame[0] = False, False
+    remove = specks[parts] | (no_frame[frames] & ~near)
+    remove &= ~(near & (labels == GLASSES))
+    result[remove] = np.eye(5, dtype=np.float32)[SKIN]
+    # Skin in a hand, a hat or a lens is none.
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((view.inside & (_decided(result) == SKIN)).astype(np.uint8), connectivity=4)
+    holes = statistics[:, cv2.CC_STAT_AREA] < HOLE * square
+    holes[0] = False
+    within = holes[parts] & ~near
+    result[within, SKIN] = 0
+    result[within] /= np.maximum(result[within].sum(1, keepdims=True), 1e-6)
+    return result
+
+
+def _disc(radius: float) -> np.ndarray:
+    size = 2 * max(round(radius), 1) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
 def _in_photo(view: View, photo: np.ndarray, shares: np.ndarray, person: np.ndarray | None) -> Labels:
