@@ -4,7 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.reconstruction.painted import COLOURS, GLASSES, HAIR, LABELS, NAMES, SKIN, is_painted, read_labels, write_labels
+from pipeline.reconstruction.painted import (
+    COLOURS,
+    GLASSES,
+    HAIR,
+    LABELS,
+    NAMES,
+    SKIN,
+    is_painted,
+    read_labels,
+    write_labels,
+)
 from pipeline.reconstruction.witnesses import Witnesses, WitnessesError, load_witnesses, save_witnesses
 from pipeline.runs.files import read_json, write_image
 

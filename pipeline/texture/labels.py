@@ -6,6 +6,7 @@ the first one's results around a pixel and at its mirror point. A random walk (G
 to the others gives labels whose borders lie on the photo's edges.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,8 +21,8 @@ from external.setup import FOLDER as SETUP_FOLDER
 from external.vgg16 import read_network
 from external.wheel_pins import HED
 from pipeline.reconstruction.folder import Reconstruction
-from pipeline.reconstruction.painted import BACKGROUND, GLASSES, OTHER, SKIN
 from pipeline.reconstruction.images import as_float
+from pipeline.reconstruction.painted import BACKGROUND, GLASSES, HAIR, OTHER, SKIN
 from pipeline.reconstruction.witnesses import Witnesses
 from pipeline.settings.schema import Config
 from pipeline.texture.evidence import SCALE, View, look, measure
@@ -36,9 +37,10 @@ AROUND = (
 )  # fmt: skip
 REACHES = (2.0, 6.0, 16.0)
 SECOND_REACHES = (1.0, 3.0, 8.0, 20.0)
-SURE, WALK_BETA, WALK_SHARE = 0.9, 130.0, 0.7  # of seeds; contrast of the walk; its share of the result
+SURE, WALK_BETA, WALK_SHARE = 0.9, 1000.0, 0.7  # of seeds; contrast of the walk; its share of the result
 SPECK, HOLE = 40.0, 40.0  # square mm: smaller spots of anything but skin, or of skin, are none
 LEAST_FRAME, FRAME_GAP = 30.0, 6.0  # mm: extent of the largest piece of a frame at least; pieces may be this far apart
+HAIR_MARGIN = 3.0  # mm beside hair over which skin gains weight: single hairs and their shadow lie there
 FEATHER = 0.4  # mm, of the mask's edge where labels were painted
 EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # mm and squared brightness: the guided filter that brings labels to the photo's size
 
@@ -187,9 +189,14 @@ def _walked(view: View, shares: np.ndarray) -> np.ndarray:
     numbers = np.zeros(6, np.int32)
     numbers[present] = np.arange(1, len(present) + 1)
     logs = np.log(view.image + 0.04)
-    found = random_walker(logs, numbers[seeds], beta=WALK_BETA, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of shares a little beyond 0..1, which do no harm
+        found = random_walker(
+            logs, numbers[seeds], beta=WALK_BETA, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True
+        )
     walked = np.zeros_like(shares)
-    walked[..., present - 1] = np.moveaxis(found, 0, -1)
+    walked[..., present - 1] = np.clip(np.moveaxis(found, 0, -1), 0, 1)
+    walked /= np.maximum(walked.sum(-1, keepdims=True), 1e-6)
     return WALK_SHARE * walked + (1 - WALK_SHARE) * shares
 
 
@@ -244,7 +251,8 @@ def _in_photo(view: View, photo: np.ndarray, shares: np.ndarray, person: np.ndar
     skin = np.zeros(photo.shape[:2], np.float32)
     window = np.s_[top:bottom, left:right]
     labels[window] = _decided(fine)
-    skin[window] = fine[..., SKIN]
+    away = cv2.distanceTransform((labels[window] != HAIR).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    skin[window] = fine[..., SKIN] * np.clip(away / (HAIR_MARGIN * SCALE * ratio), 0, 1)
     return Labels(labels, skin)
 
 
