@@ -132,6 +132,7 @@ def refine_photo(
         if config.output.makehuman:
             notes = results.write_makehuman(folder, reconstruction.mesh, texture)
             refined = replace(refined, notes=[*refined.notes, *notes])
+        results.write_labels(task.reconstruction, arguments.out, reconstruction, sampled.labels)
     with log.part("measure", 0.9):
         scores, overlay = results.measure(reconstruction, sampled.visibility, texture, config.assets)
         preview = results.write_pictures(folder, reconstruction, overlay, texture, head, config.output.preview_size)

@@ -95,6 +95,12 @@ class VGG16Hypercolumns(nn.Module):
         self._forward(image, noise, maps.append)
         return maps
 
+    def first_maps(self, image: Tensor, count: int) -> list[Tensor]:
+        """The first `count` of `maps(image)`, without the work on the others."""
+        maps = []
+        self._forward(image, None, maps.append, CAPTURED_LAYERS[count - 2] if count > 1 else -1)
+        return maps
+
     def sample(self, image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Hypercolumns [N, 2179] of an image at rows, columns [N], bilinear: `columns(maps(image), rows, columns)`,
         with a backward pass that adds the samples' gradients to the network's own, map by map."""
@@ -115,16 +121,21 @@ class VGG16Hypercolumns(nn.Module):
         return feature.to(dtype=self.precision, memory_format=torch.channels_last)
 
     def _forward(
-        self, image: Tensor, noise: torch.Generator | None, capture: Callable[[Tensor], Tensor | None]
+        self,
+        image: Tensor,
+        noise: torch.Generator | None,
+        capture: Callable[[Tensor], Tensor | None],
+        last: int = CAPTURED_LAYERS[-1],
     ) -> None:
-        """Calls `capture` with every captured map; what it returns, if anything, goes on into the next layer."""
+        """Calls `capture` with every captured map up to layer `last`; what it returns, if anything, goes on into the next
+        layer."""
         _check_image(image, smallest=16)
         if self.mean.device != image.device:
             self.to(image.device)
         feature = self.normalised(image)
         captured = capture(feature)
         feature = (feature if captured is None else captured) - self.zero.to(feature.dtype)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers[: last + 1]):
             if image.device.type != "cpu" or isinstance(layer, nn.MaxPool2d):
                 feature = layer(feature)
             elif index in self._on_cpu:  # with its ReLU

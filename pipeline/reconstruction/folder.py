@@ -1,7 +1,7 @@
 """The reconstruction folder: what passes between a reconstruction and the refinement. A public, versioned contract.
 
-docs/contract.md defines it: mesh.obj, camera.json and photo.png, and the optional content.png, mask.png, rig.npz and
-source.json.
+docs/contract.md defines it: mesh.obj, camera.json and photo.png, and the optional content.png, mask.png, labels.png,
+witnesses.npz, rig.npz and source.json.
 """
 
 import json
@@ -13,7 +13,9 @@ import numpy as np
 
 from external.errors import UserError
 from pipeline.reconstruction.images import LIMITS, PhotoError, read_photo, require_size
+from pipeline.reconstruction.painted import LABELS, is_painted, read_labels
 from pipeline.reconstruction.rig import Rig, RigError, load_rig, save_rig
+from pipeline.reconstruction.witnesses import Witnesses, WitnessesError, load_witnesses, save_witnesses
 from pipeline.runs.files import write_image, write_json
 from pipeline.settings.schema import LimitSettings
 from renderer.camera import Camera, CameraError, load_camera, save_camera
@@ -40,6 +42,8 @@ class Reconstruction:
     source: dict  # source.json, {} where there is none
     rig: Rig | None = None
     metres_per_unit: float = 1.0  # of the mesh's lengths
+    witnesses: Witnesses | None = None
+    painted: np.ndarray | None = None  # uint8 [H, W], labels.png where a person has painted it: `painted.NAMES`
 
 
 def save_reconstruction(
@@ -51,6 +55,7 @@ def save_reconstruction(
     source: Mapping | None = None,
     content: np.ndarray | None = None,  # uint8 [h, w, 3]
     rig: Rig | None = None,
+    witnesses: Witnesses | None = None,
 ) -> None:
     """Write a reconstruction into an existing folder. source: of source.json, without its version. Raises RunFolderError."""
     folder = Path(folder)
@@ -61,6 +66,8 @@ def save_reconstruction(
             write_image(folder / name, image)
     if rig is not None:
         save_rig(rig, folder / "rig.npz")
+    if witnesses is not None:
+        save_witnesses(witnesses, folder / "witnesses.npz")
     if source is not None:
         write_json(folder / "source.json", {"version": SOURCE_VERSION, **source})
 
@@ -69,7 +76,7 @@ def load_reconstruction(folder: str | Path, limits: LimitSettings = LIMITS) -> R
     """Read and check a reconstruction folder. Raises ReconstructionError."""
     try:
         return _load(Path(folder), limits)
-    except (MeshError, CameraError, PhotoError, RigError) as error:
+    except (MeshError, CameraError, PhotoError, RigError, WitnessesError) as error:
         raise ReconstructionError(str(error)) from error
 
 
@@ -84,8 +91,10 @@ def _load(folder: Path, limits: LimitSettings) -> Reconstruction:
     photo = read_photo(folder / "photo.png", limits)
     content = read_photo(folder / "content.png", limits) if (folder / "content.png").exists() else None
     mask = read_photo(folder / "mask.png", limits)[..., 0] if (folder / "mask.png").exists() else None
+    painted = read_labels(folder / LABELS, limits) if is_painted(folder) else None
+    witnesses = load_witnesses(folder / "witnesses.npz") if (folder / "witnesses.npz").is_file() else None
     expected = (camera.height, camera.width)
-    for name, image in (("photo.png", photo), ("mask.png", mask)):
+    for name, image in (("photo.png", photo), ("mask.png", mask), (LABELS, painted)):
         if image is not None and image.shape[:2] != expected:
             raise ReconstructionError(
                 f"{folder / name} is {image.shape[1]} x {image.shape[0]} px, camera.json says {expected[1]} x {expected[0]}"
@@ -107,7 +116,7 @@ def _load(folder: Path, limits: LimitSettings) -> Reconstruction:
             raise ReconstructionError(f"{folder / 'rig.npz'} needs head_to_camera in source.json, which says where its frame is")
         rig = load_rig(folder / "rig.npz", limits, mesh, pose)
     metres = _checked_unit(source.get("metres_per_unit", 1.0), folder / "source.json")
-    return Reconstruction(mesh, camera, photo, mask, content, pose, symmetric, source, rig, metres)
+    return Reconstruction(mesh, camera, photo, mask, content, pose, symmetric, source, rig, metres, witnesses, painted)
 
 
 def _source(path: Path) -> dict:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.reconstruction.images import IMAGE_ENDINGS, PhotoError
+from pipeline.reconstruction.painted import LABELS, is_painted
 from pipeline.runs.files import read_json
 from pipeline.runs.manifest import read_manifest
 from pipeline.runs.run_folder import OWN_FILES
@@ -143,8 +144,9 @@ def faces_of(folder: str | Path, photo_name: str) -> list[str]:
 
 def input_files(folder: str | Path) -> list[Path]:
     """The files a refinement of this folder depends on, in a fixed order."""
-    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "rig.npz", "source.json")
-    return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+    names = ("mesh.obj", "camera.json", "photo.png", "content.png", "mask.png", "rig.npz", "witnesses.npz", "source.json")
+    found = [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+    return [*found, Path(folder) / LABELS] if is_painted(Path(folder)) else found  # else it is made of the others
 
 
 # The manifest says why: the reconstruction stage wrote it there.

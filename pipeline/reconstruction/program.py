@@ -17,14 +17,14 @@ from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.images import as_bytes, read_focal_length, read_photo
 from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
-from pipeline.reconstruction.systems import SYSTEMS, Made, cut, present
+from pipeline.reconstruction.systems import SYSTEMS, Made, cut, find_witnesses, present
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome, Plan
 from pipeline.runs.run_folder import RunFolder
 from pipeline.runs.stage import failure, run_stage
 from pipeline.settings.command_line import ALL_DONE, SOME_FAILED, parse
 from pipeline.settings.loading import fingerprint
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, DetectSettings
 
 VERSION = "2"  # of what this stage writes; raised when the same photo gives another reconstruction
 SECONDS_EACH = {"auto": 2.0, "head": 2.0, "face_mesh": 1.0, "deep3dfacerecon": 1.0}  # for a photo, on 2 x86-64 cores
@@ -83,7 +83,8 @@ class Reconstructor:
     def __init__(self, run: RunFolder, config: Config, system: type):
         self._run, self._config, self._system = run, config, system
         self._loaded = None  # the system itself, made when the first photo needs it: it loads its networks
-        self._settings = fingerprint(Config().changed(detect=config.detect, reconstruct=config.reconstruct))
+        detect = config.detect.changed(glasses=DetectSettings().glasses)  # which the refinement alone reads
+        self._settings = fingerprint(Config().changed(detect=detect, reconstruct=config.reconstruct))
         if config.reconstruct.model_colours:
             self._settings += f" {config.texture_size}"
 
@@ -166,5 +167,8 @@ class Reconstructor:
             content = None if result.content is None else as_bytes(result.content)
             with self._run.replaced_reconstruction(name) as folder:
                 crop = cut(found.faces.pixels, result.crop)
-                save_reconstruction(folder, result.mesh, result.camera, crop, result.mask, source, content, one.rig)
+                save_reconstruction(
+                    folder, result.mesh, result.camera, crop, result.mask, source, content, one.rig,
+                    find_witnesses(crop) if one.system.witnesses else None,
+                )  # fmt: skip
         return names

@@ -26,6 +26,7 @@ from external.setup import FOLDER as SETUP_FOLDER
 from external.wheel_pins import HEAD
 from pipeline.reconstruction.detect import FoundFaces
 from pipeline.reconstruction.rig import Rig
+from pipeline.reconstruction.witnesses import Witnesses
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.schema import Config, ReconstructSettings
 from renderer.camera import Camera
@@ -51,6 +52,7 @@ class FaceMesh:
     parts = ("mtcnn", "face_mesh")
     metres_per_unit = 1.0
     symmetric = True
+    witnesses = True  # MediaPipe runs in this process
     batch = 1
 
     def __init__(self, config: Config):
@@ -95,6 +97,7 @@ class Head:
     parts = ("mtcnn", "face_mesh", "head")
     metres_per_unit = 1.0
     symmetric = True
+    witnesses = True
     batch = 1
 
     def __init__(self, config: Config):
@@ -210,6 +213,7 @@ class Deep3DFaceRecon:
     parts = ("mtcnn", "deep3dfacerecon")
     metres_per_unit = 0.1
     symmetric = False  # the layout of the Basel Face Model is symmetric only roughly
+    witnesses = False  # torch and MediaPipe cannot share a process
     parse = None
     batch = 16
 
@@ -264,6 +268,13 @@ def cut(pixels: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
     """The crop (left, top, width, height) of a photo [H, W, 3], pixel for pixel."""
     left, top, width, height = crop
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
+
+
+def find_witnesses(crop: np.ndarray) -> Witnesses:
+    """What MediaPipe's other networks say of a photo's crop, uint8 [H, W, 3]."""
+    from external.face_mesh.person import find_hands, person_share
+
+    return Witnesses(person_share(crop), find_hands(crop))
 
 
 SYSTEMS = {"auto": Head, "head": Head, "face_mesh": FaceMesh, "deep3dfacerecon": Deep3DFaceRecon}

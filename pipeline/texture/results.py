@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.reconstruction import painted
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes, as_float
 from pipeline.runs.files import write_image, write_json
@@ -25,6 +26,7 @@ from pipeline.texture.export import (
     write_rigged_glb,
 )
 from pipeline.texture.initial import Initial
+from pipeline.texture.labels import Labels
 from pipeline.texture.makehuman import is_in_head_layout, makehuman_texture
 from pipeline.texture.preview import preview
 from pipeline.texture.provenance import mean_shares, provenance_picture
@@ -90,6 +92,12 @@ def write_textures(folder: Path, sampled: Sampled, initial: Initial, refined: Re
     write_image(folder / "texture.png", texture)
     write_image(folder / "provenance.png", provenance_picture(initial.provenance, sampled.mask))
     return texture
+
+
+def write_labels(folder: Path, out: Path, reconstruction: Reconstruction, labels: Labels | None) -> None:
+    """labels.png of a reconstruction in OUT, where a person can paint on it; painted ones and other folders are left alone."""
+    if labels is not None and reconstruction.painted is None and folder.resolve().is_relative_to(out.resolve()):
+        painted.write_labels(folder, labels.labels)
 
 
 def export_head(folder: Path, name: str, reconstruction: Reconstruction, texture: np.ndarray, outward: float) -> Mesh:

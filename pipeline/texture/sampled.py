@@ -12,6 +12,7 @@ from pipeline.settings.schema import Config
 from pipeline.texture.comparison import SEEN, PhotoComparison, optimise
 from pipeline.texture.eyes import Eye, find_eyes
 from pipeline.texture.head_parts import HeadTexels, head_texels, not_skin
+from pipeline.texture.labels import Labels, labels_of
 from pipeline.texture.mouth import mouth_seen
 from pipeline.texture.relight import texture_density
 from renderer.dilate import dilate
@@ -19,6 +20,7 @@ from renderer.unwrap import unwrap
 from renderer.visibility import REFERENCE_TEXTURE, TexelGeometry, outward_sign, texel_geometry, visibility
 
 BORDER_RAMP = 0.6  # mm on the head beside hidden texels, over which confidence rises
+SHARPER = 2.0  # a pixel's share of skin counts fully from .75 on, and not at all up to .25
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Sampled:
     head: HeadTexels | None = None  # of a whole head
     eyes: dict[str, Eye] = field(default_factory=dict)  # of a whole head, by name
     likeness: np.ndarray | None = None  # [H, W], 0..1, of a whole head: how much like skin a seen texel is
+    labels: Labels | None = None  # of the photo's pixels
 
     def extended(self, texture: np.ndarray) -> np.ndarray:
         """A texture [H, W, 3] with colours outside the islands."""
@@ -61,21 +64,26 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
     around = cv2.dilate((seen > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     near = replace(geometry, mask=geometry.mask & around)
     sampled = unwrap(as_float(reconstruction.photo), near, camera)
-    if reconstruction.mask is not None and settings.exclude_hair:
-        face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), near, camera)[..., 0]
-        seen = seen * np.clip(face_share, 0, 1)
+    labels = labels_of(reconstruction, config)
+    mask = labels.skin if labels is not None else None if reconstruction.mask is None else as_float(reconstruction.mask)
+    if mask is not None and settings.exclude_hair:
+        share = unwrap(np.repeat(mask[..., None], 3, 2), near, camera)[..., 0]
+        sharper = 1.0 if labels is None else SHARPER
+        seen = seen * np.clip(sharper * (share - 0.5) + 0.5, 0, 1)
     outward, eyes, likeness = outward_sign(geometry, seen > 0), {}, None
     if head is not None:
         normals = geometry.normals @ reconstruction.head_to_camera[:3, :3] * outward
         if settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
+            if labels is not None:
+                foreign = 0
             seen = seen * (1 - foreign)
         eyes, seen = find_eyes(head, sampled, seen, _pixels_per_mm(reconstruction, head))
     if not (seen > SEEN).any():
         raise ReconstructionError(
             "the photo shows no texel of the mesh well enough: check that mesh and camera match the photo"
         )
-    return Sampled(np.where(seen[..., None] > 0, sampled, 0), seen, geometry, outward, head, eyes, likeness)
+    return Sampled(np.where(seen[..., None] > 0, sampled, 0), seen, geometry, outward, head, eyes, likeness, labels)
 
 
 def _pixels_per_mm(reconstruction: Reconstruction, head: HeadTexels) -> float:

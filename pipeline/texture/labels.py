@@ -1,0 +1,261 @@
+"""What each pixel of a photo shows: the person's skin, hair, glasses, something else before it, or background.
+
+Beards, brows, moles, make-up, wrinkles, shadows and highlights are skin; so are eyes, lips and teeth. The channels of
+pipeline.texture.evidence are combined by a small network of two rounds (data/label_weights.npz); the second round sees
+the first one's results around a pixel and at its mirror point. A random walk (Grady 2006) from the pixels that are sure
+to the others gives labels whose borders lie on the photo's edges.
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from skimage.segmentation import random_walker
+
+from external.geometry import PUPIL_DISTANCE
+from external.setup import FOLDER as SETUP_FOLDER
+from external.vgg16 import read_network
+from external.wheel_pins import HED
+from pipeline.reconstruction.folder import Reconstruction
+from pipeline.reconstruction.images import as_float
+from pipeline.reconstruction.painted import BACKGROUND, GLASSES, HAIR, OTHER, SKIN
+from pipeline.reconstruction.witnesses import Witnesses
+from pipeline.settings.schema import Config
+from pipeline.texture.evidence import SCALE, View, look, measure
+from style_transfer.features import VGG16Hypercolumns
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "label_weights.npz"
+
+# Channels whose means around a pixel count too, within these millimetres.
+AROUND = (
+    "brightness", "red_blue", "green", "unlike", "fine_deviation", "middle_deviation", "thin_dark", "thin_bright",
+    "thick_dark", "edge", "trunk_0", "trunk_1", "trunk_2", "trunk_away", "from_skin", "hand", "person",
+)  # fmt: skip
+REACHES = (2.0, 6.0, 16.0)
+SECOND_REACHES = (1.0, 3.0, 8.0, 20.0)
+SURE, WALK_BETA, WALK_SHARE = 0.9, 1000.0, 0.7  # of seeds; contrast of the walk; its share of the result
+SPECK, HOLE = 40.0, 40.0  # square mm: smaller spots of anything but skin, or of skin, are none
+LEAST_FRAME, FRAME_GAP = 30.0, 6.0  # mm: extent of the largest piece of a frame at least; pieces may be this far apart
+HAIR_MARGIN = 3.0  # mm beside hair over which skin gains weight: single hairs and their shadow lie there
+FEATHER = 0.4  # mm, of the mask's edge where labels were painted
+EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # mm and squared brightness: the guided filter that brings labels to the photo's size
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a photo."""
+
+    labels: np.ndarray  # uint8 [H, W]: SKIN, HAIR, GLASSES, OTHER or BACKGROUND
+    skin: np.ndarray  # float32 [H, W], 0..1: how far a pixel shows skin
+
+
+def labels_of(reconstruction: Reconstruction, config: Config) -> Labels | None:
+    """The labels that a reconstruction's texture is made with: found, with what a person painted over them.
+
+    None where hair is not excluded, or where nothing says what is before the face: the folder has neither witnesses nor
+    a painted labels.png. Then its mask.png decides.
+    """
+    if not config.unwrap.exclude_hair or (reconstruction.witnesses is None and reconstruction.painted is None):
+        return None
+    found = None
+    if reconstruction.witnesses is not None:
+        photo = as_float(reconstruction.photo)
+        found = label_photo(photo, reconstruction, reconstruction.witnesses, trunk(), config.detect.glasses)
+    if reconstruction.painted is None:
+        return found
+    pixels = reconstruction.camera.fx * PUPIL_DISTANCE / 1000 / max(float(np.median(reconstruction.mesh.vertices[:, 2])), 1e-9)
+    return painted_over(found, reconstruction.painted, FEATHER * max(pixels, 0.5))
+
+
+def painted_over(found: Labels | None, painted: np.ndarray, feather: float) -> Labels:
+    """Painted labels uint8 [H, W], which keep the soft edges of those found where both agree. feather: px."""
+    shown = (painted == SKIN).astype(np.float32)
+    hard = cv2.GaussianBlur(shown, (0, 0), max(feather, 0.3))
+    if found is None:
+        return Labels(painted, hard)
+    changed = (painted != found.labels).astype(np.float32)
+    weight = np.clip(2 * cv2.GaussianBlur(changed, (0, 0), max(2 * feather, 0.5)), 0, 1)
+    weight = np.maximum(weight, changed)
+    return Labels(painted, found.skin + weight * (hard - found.skin))
+
+
+@cache
+def trunk() -> VGG16Hypercolumns | None:
+    """HED's trunk, as the set-up made it; None without it."""
+    path = SETUP_FOLDER / HED.makes.path
+    return VGG16Hypercolumns(**read_network(path)) if path.is_file() else None
+
+
+def label_photo(
+    photo: np.ndarray,  # [H, W, 3] float, 0..1
+    reconstruction: Reconstruction,
+    witnesses: Witnesses | None,
+    features: VGG16Hypercolumns | None,
+    glasses: Literal["remove", "keep"] = "remove",
+) -> Labels:
+    """Labels every pixel. What the mesh does not show well enough to tell is background, or skin where the mesh covers it.
+
+    features: HED's trunk; None where its weights are missing, which costs accuracy. glasses: with `keep` they are skin.
+    """
+    height, width = photo.shape[:2]
+    view = look(photo, reconstruction)
+    if view is None:
+        return Labels(np.full((height, width), SKIN, np.uint8), np.ones((height, width), np.float32))
+    shares = pixel_shares(view, measure(view, features, witnesses))
+    shares = _cleaned(view, _walked(view, shares))
+    if glasses == "keep":
+        shares[..., SKIN] += shares[..., GLASSES]
+        shares[..., GLASSES] = 0
+    return _in_photo(view, photo, shares, None if witnesses is None else witnesses.person_in(width, height))
+
+
+def pixel_shares(view: View, channels: dict[str, np.ndarray]) -> np.ndarray:
+    """The share [h, w, 5] float32 of each label on the view's grid. channels: of `measure`."""
+    first, second = _networks()
+    inputs = first_inputs(channels)
+    shares = first(inputs)
+    return second(second_inputs(view, inputs, shares))
+
+
+def first_inputs(channels: dict[str, np.ndarray]) -> np.ndarray:
+    """Inputs [h, w, C] float32 of the first round: the channels, and means of some around each pixel."""
+    chosen = np.stack([channels[name] for name in AROUND], -1)
+    means = [_mean(chosen, reach) for reach in REACHES]
+    return np.concatenate([np.stack(list(channels.values()), -1), *means], -1).astype(np.float32)
+
+
+def second_inputs(view: View, inputs: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Inputs [h, w, D] float32 of the second round: those of the first, and its shares here, around and at the mirror point."""
+    means = [_mean(shares, reach) for reach in SECOND_REACHES]
+    mirrored = np.where(view.twin_seen[..., None] > 0.5, view.of_twin(shares[..., :4]), 0.25)
+    return np.concatenate([inputs, shares, *means, mirrored], -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """A network of fully connected layers with ReLU between them, applied to each pixel."""
+
+    mean: np.ndarray  # [C]
+    spread: np.ndarray  # [C]
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # weights [out, in] and biases [out]
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Shares [h, w, K], which sum to 1, of inputs [h, w, C]."""
+        values = np.clip((inputs.reshape(-1, inputs.shape[-1]) - self.mean) / self.spread, -5, 5)
+        for k, (weights, biases) in enumerate(self.layers):
+            values = values @ weights.T + biases
+            if k < len(self.layers) - 1:
+                values = np.maximum(values, 0)
+        values = np.exp(values - values.max(1, keepdims=True))
+        return (values / values.sum(1, keepdims=True)).reshape(*inputs.shape[:2], -1)
+
+
+@cache
+def _networks() -> tuple[Perceptron, Perceptron]:
+    """The two rounds."""
+    networks = []
+    with np.load(WEIGHTS, allow_pickle=False) as archive:
+        for name in ("first", "second"):
+            count = sum(key.startswith(f"{name}_weights") for key in archive)
+            read = lambda key: archive[f"{name}_{key}"].astype(np.float32)  # noqa: B023  used at once
+            layers = tuple((read(f"weights{k}"), read(f"biases{k}")) for k in range(count))
+            networks.append(Perceptron(read("mean"), read("spread"), layers))
+    return networks[0], networks[1]
+
+
+def _mean(image: np.ndarray, reach: float) -> np.ndarray:
+    """Gaussian means [h, w, C] of an image [h, w, C]. reach: mm."""
+    parts = [np.ascontiguousarray(image[..., k : k + 4], np.float32) for k in range(0, image.shape[-1], 4)]
+    if reach * SCALE >= 4:  # a wide Gaussian is accurate enough on a smaller grid
+        size, small = image.shape[1::-1], tuple(max(side // 4, 1) for side in image.shape[1::-1])
+        shrunk = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in parts)
+        parts = [cv2.resize(cv2.GaussianBlur(part, (0, 0), reach * SCALE / 4), size, interpolation=cv2.INTER_LINEAR) for part in shrunk]
+    else:
+        parts = [cv2.GaussianBlur(part, (0, 0), reach * SCALE) for part in parts]
+    return np.concatenate([np.atleast_3d(part) for part in parts], -1)
+
+
+def _walked(view: View, shares: np.ndarray) -> np.ndarray:
+    """Shares [h, w, 5] where pixels that are not sure follow, by a random walk, the sure ones that no edge parts them from."""
+    best = shares.argmax(-1)
+    seeds = np.where(shares.max(-1) > SURE, best + 1, 0)
+    present = np.unique(seeds[seeds > 0])
+    if len(present) < 2 or (seeds > 0).all():
+        return shares
+    numbers = np.zeros(6, np.int32)
+    numbers[present] = np.arange(1, len(present) + 1)
+    logs = np.log(view.image + 0.04)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of shares a little beyond 0..1, which do no harm
+        found = random_walker(
+            logs, numbers[seeds], beta=WALK_BETA, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True
+        )
+    walked = np.zeros_like(shares)
+    walked[..., present - 1] = np.clip(np.moveaxis(found, 0, -1), 0, 1)
+    walked /= np.maximum(walked.sum(-1, keepdims=True), 1e-6)
+    return WALK_SHARE * walked + (1 - WALK_SHARE) * shares
+
+
+def _cleaned(view: View, shares: np.ndarray) -> np.ndarray:
+    """Shares [h, w, 5] without specks: what is too small for anything before a face is skin; so is a glint that no frame
+    goes with."""
+    labels = _decided(shares)
+    result = shares.copy()
+    square = SCALE**2  # pixels per square mm
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((view.inside & (labels != SKIN)).astype(np.uint8), connectivity=8)
+    rim = view.inside & (cv2.erode(view.inside.astype(np.uint8), np.ones((3, 3)), borderValue=0) == 0)
+    at_rim = np.isin(np.arange(len(statistics)), parts[rim])
+    specks = (statistics[:, cv2.CC_STAT_AREA] < SPECK * square) & ~at_rim
+    _, frames, statistics, _ = cv2.connectedComponentsWithStats((labels == GLASSES).astype(np.uint8), connectivity=8)
+    extent = np.hypot(statistics[:, cv2.CC_STAT_WIDTH], statistics[:, cv2.CC_STAT_HEIGHT]) / SCALE
+    largest = extent[1:].max(initial=0)
+    no_frame = (extent < LEAST_FRAME) if largest >= LEAST_FRAME else np.ones(len(extent), bool)
+    near = cv2.dilate(np.isin(frames, np.flatnonzero(~no_frame & (np.arange(len(extent)) > 0))).astype(np.uint8), _disc(FRAME_GAP * SCALE)) > 0
+    specks[0], no_frame[0] = False, False
+    remove = specks[parts] | (no_frame[frames] & ~near)
+    remove &= ~(near & (labels == GLASSES))
+    result[remove] = np.eye(5, dtype=np.float32)[SKIN]
+    # Skin in a hand, a hat or a lens is none.
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((view.inside & (_decided(result) == SKIN)).astype(np.uint8), connectivity=4)
+    holes = statistics[:, cv2.CC_STAT_AREA] < HOLE * square
+    holes[0] = False
+    within = holes[parts] & ~near
+    result[within, SKIN] = 0
+    result[within] /= np.maximum(result[within].sum(1, keepdims=True), 1e-6)
+    return result
+
+
+def _disc(radius: float) -> np.ndarray:
+    size = 2 * max(round(radius), 1) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+def _in_photo(view: View, photo: np.ndarray, shares: np.ndarray, person: np.ndarray | None) -> Labels:
+    """Labels of the photo [H, W, 3] from shares [h, w, 5] on the view's grid. person: [H, W], 0..1, or None."""
+    left, top, right, bottom = view.window
+    size = (right - left, bottom - top)
+    guide = np.ascontiguousarray(photo[top:bottom, left:right], np.float32)
+    ratio = size[0] / shares.shape[1]
+    fine = cv2.resize(shares[..., :4], size, interpolation=cv2.INTER_LINEAR)
+    fine = np.dstack([fine, cv2.resize(shares[..., 4], size, interpolation=cv2.INTER_LINEAR)])
+    if ratio > 1:
+        radius = max(round(EDGE_RADIUS * SCALE * ratio), 1)
+        fine = np.clip(cv2.ximgproc.guidedFilter(guide.mean(-1), fine, radius, EDGE_EPSILON), 0, 1)
+    labels = np.full(photo.shape[:2], BACKGROUND, np.uint8)
+    if person is not None:
+        labels[person > 0.5] = OTHER
+    skin = np.zeros(photo.shape[:2], np.float32)
+    window = np.s_[top:bottom, left:right]
+    labels[window] = _decided(fine)
+    away = cv2.distanceTransform((labels[window] != HAIR).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    skin[window] = fine[..., SKIN] * np.clip(away / (HAIR_MARGIN * SCALE * ratio), 0, 1)
+    return Labels(labels, skin)
+
+
+def _decided(shares: np.ndarray) -> np.ndarray:
+    """The label uint8 [H, W] of shares [H, W, 5]: skin from half on, else the largest of the others."""
+    return np.where(shares[..., SKIN] >= 0.5, SKIN, 1 + shares[..., 1:].argmax(-1)).astype(np.uint8)
