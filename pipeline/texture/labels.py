@@ -1,0 +1,3 @@
+"""Labels of a photo's pixels."""
+
+SKIN, HAIR, GLASSES, OTHER, BACKGROUND = range(5)
