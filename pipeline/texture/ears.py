@@ -1,9 +1,11 @@
 """The ears of a whole head: where they are, and plausible shading of what the photo does not show of them."""
 
+import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline.texture.head_parts import SKIN, HeadTexels
+from renderer.interpolate import interpolate
 from renderer.mesh import vertex_normals
 
 # Lengths are in millimetres at rest (head_parts.py), x to the person's left, y up, z out of the face.
@@ -52,6 +54,12 @@ def of_vertices(head: HeadTexels, values: np.ndarray, where: np.ndarray) -> np.n
     return np.einsum("nk,nk->n", values[corners].astype(np.float32), head.fragments.barycentrics[where])
 
 
+def skin_around(head: HeadTexels, area: np.ndarray) -> np.ndarray:
+    """Texels [H, W] bool of the skin in and around an area [h, w] bool of the coarse texture."""
+    grown = cv2.dilate(area.astype(np.uint8), np.ones((3, 3), np.uint8))
+    return head.of(SKIN) & (cv2.resize(grown, head.part.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
 def shade_ears(head: HeadTexels, texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """The texture [H, W, 3] with ears that are redder than the skin around them and darker in their hollows.
 
@@ -67,7 +75,8 @@ def shade_ears(head: HeadTexels, texture: np.ndarray, filled: np.ndarray) -> np.
     hollow = [np.mean((points[all_ids[around]] - points[i]) @ normals[i]) for i, around in zip(ids, near, strict=True)]
     bright = np.ones(len(points))
     bright[ids] = np.clip(1 - HOLLOW_DARK * np.array(hollow) / HOLLOW, DARKEST, BRIGHTEST)
-    where = head.of(SKIN) & (filled > 0)
+    coarse = interpolate(out[:, None], head.mesh.faces, head.coarse_fragments)[..., 0]
+    where = skin_around(head, head.coarse[0] & (coarse > -EAR_OUT)) & (filled > 0)
     share = np.clip(of_vertices(head, out, where) / EAR_OUT, 0, 1) * filled[where]
     factor = of_vertices(head, bright, where)[:, None] * TINT
     result = texture.copy()

@@ -99,7 +99,7 @@ def _fade_to_skin(texture: np.ndarray, smooth: np.ndarray, sampled: Sampled, see
     usual = np.median(bright[weights > 0.5]) if (weights > 0.5).any() else np.median(bright[weights > 0])
     weights *= np.exp(-((np.minimum(bright - usual, 0) / PLAIN_DARK) ** 2))
     plain = push_pull(colours, weights)
-    unknown = ~skin | (small(smooth) > 0.5)
+    unknown = ~skin | (small(smooth) > 0.5 * small(head.of(SKIN).astype(np.float32)))
     away = cv2.distanceTransform(unknown.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / unit
     share = (1 - np.exp(-((away / PLAIN_REACH) ** 2))).astype(np.float32)
     large = lambda image: cv2.resize(image, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)

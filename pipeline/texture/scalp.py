@@ -1,8 +1,8 @@
 """The scalp of a whole head: where its hair begins, and a close-cropped head of hair in the person's own colour.
 
-The labels of the photo (pipeline/texture/labels.py) say where it shows skin and where hair. A usual hairline on the head
-at rest says what of the hair grows there and what only hangs over the skin, and where the hairline runs on the sides
-that the photo does not show.
+The labels of the photo (labels.py) say where it shows skin and where hair. A usual hairline on the head at rest says
+what of the hair grows there and what only hangs over the skin, and where the hairline runs on the sides that the photo
+does not show.
 
 The scalp is mapped to polar coordinates about the crown. The column is the angle about the crown's axis: the back at
 both edges, the front half-way, the person's left to the right. The row is the angle from the crown. Hair grows along
@@ -16,8 +16,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline.reconstruction.folder import Reconstruction
-from pipeline.texture.ears import CORE, EAR_OUT, SIDE, of_vertices, out_of_head, skin_vertices
-from pipeline.texture.head_parts import COARSE, SKIN, HeadTexels
+from pipeline.texture.ears import CORE, EAR_OUT, SIDE, of_vertices, out_of_head, skin_around, skin_vertices
+from pipeline.texture.head_parts import COARSE, HeadTexels
 from pipeline.texture.labels import HAIR
 from pipeline.texture.own_skin import EDGE_MARGIN, Labelled
 from renderer.dilate import push_pull
@@ -38,6 +38,7 @@ HAIRLINE_TEMPLE = ((54.0, 34.0), (38.0, 28.0), (24.0, 22.0), (8.0, 15.0), (-6.0,
 HAIRLINE_BEHIND = ((4.0, 11.0), (-14.0, 3.0), (-40.0, 3.0), (-57.0, -4.0))
 HAIRLINE_NAPE = ((36.0, -17.0), (18.0, -21.0), (0.0, -24.0))
 
+GAP = 2.0  # degrees between seen texels that count as one area
 SEEN_SHARE = 0.4  # of a coarse texel that must be seen to be evidence
 LOOSE = 8.0  # hair that begins further below the usual hairline hangs over the skin
 BALDEST = 115.0  # highest hairline above the usual one
@@ -182,6 +183,27 @@ def _look(image: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
     return found.reshape(-1, *image.shape[2:])[:count]
 
 
+def _shown_hairline(
+    head: HeadTexels, out: np.ndarray, visibility: np.ndarray, shares: Labelled
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """`hairline` of what the photo shows; None of a bald head. out [V]: of `out_of_head`."""
+    coarse, points = head.coarse
+    small = lambda image: cv2.resize(image, coarse.shape[::-1], interpolation=cv2.INTER_AREA)
+    seen = small(visibility)
+    ears = coarse & (interpolate(out[:, None], head.mesh.faces, head.coarse_fragments)[..., 0] > 0)
+    counted = coarse & (seen > SEEN_SHARE) & (cv2.dilate(ears.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    shown = [small(share * visibility)[counted] / seen[counted] for share in (shares.own - shares.hair, shares.hair)]
+    usual = usual_hairline(head, out)
+    maps = _splat((ROWS, COLUMNS), *angles(points[counted]), np.stack(shown, -1), GAP * COLUMNS / 360)
+    skin, hair = (np.ascontiguousarray(maps[..., k]) for k in (0, 1))
+    rows = np.arange(ROWS)[:, None]
+    area = (rows < usual - LOOSE / STEP) * STEP**2 * np.sin((rows + 0.5) * np.pi / ROWS)
+    bare, covered = float((skin * area).sum()), float((hair * area).sum())
+    if bare + covered > LEAST_SCALP and covered < LEAST_HAIR * (bare + covered):
+        return None, None
+    return hairline(usual, skin, hair)
+
+
 def find_scalp(
     head: HeadTexels,
     sampled: np.ndarray,  # the photo in the texture [H, W, 3], 0..1
@@ -195,45 +217,31 @@ def find_scalp(
     coarse, points = head.coarse
     small = lambda image: cv2.resize(image, coarse.shape[::-1], interpolation=cv2.INTER_AREA)
     out = out_of_head(head)
-    usual = usual_hairline(head, out)
-    # What the photo shows of the scalp, in the polar map.
-    seen = small(visibility)
-    counted = coarse & (seen > SEEN_SHARE)
-    beside_ears = (interpolate(out[:, None], head.mesh.faces, head.coarse_fragments)[..., 0] > 0) & counted
-    counted &= cv2.dilate(beside_ears.astype(np.uint8), np.ones((3, 3))) == 0
-    shown_hair = small(shares.hair * visibility)
-    shown_skin = small((shares.own - shares.hair) * visibility)
-    evidence = np.stack([shown_skin, shown_hair], -1)[counted] / seen[counted][:, None]
-    maps = _splat((ROWS, COLUMNS), *angles(points[counted]), evidence, 2.0 * COLUMNS / 360)
-    skin_map, hair_map = (np.ascontiguousarray(maps[..., k]) for k in (0, 1))
-    rows = np.arange(ROWS)[:, None]
-    area = (rows < usual - LOOSE / STEP) * STEP**2 * np.sin((rows + 0.5) * np.pi / ROWS)
-    bare, covered = float((skin_map * area).sum()), float((hair_map * area).sum())
-    if bare + covered > LEAST_SCALP and covered < LEAST_HAIR * (bare + covered):
+    line, natural = _shown_hairline(head, out, visibility, shares)
+    if line is None:
         return None, []
-    line, natural = hairline(usual, skin_map, hair_map)
-    where = head.of(SKIN)
+    depth = _depth(line)
+    places = angles(points)
+    coarse_depth = _look(depth, places[0].ravel(), places[1].ravel()).reshape(coarse.shape)
+    where = skin_around(head, coarse & (coarse_depth > -NATURAL))
     column, row = angles(head.positions(where))
-    above = _look(_depth(line), column, row)
+    above = _look(depth, column, row)
     not_ear = np.clip((EAR_OUT - of_vertices(head, out, where)) / EAR_EDGE, 0, 1)
     # The photo's own transition stays where hair grows; where it hangs, it is cut off along the hairline.
     grown = np.clip((above + NATURAL) / RAMP, 0, 1) * _look(natural[None], column, np.zeros_like(row))
     near = _put(where, np.maximum(grown, np.clip(above / RAMP, 0, 1)) * not_ear)
-    hairy = where.copy()
-    hairy[where] = chosen = above > -NATURAL
-    column, row, above, grown, not_ear = (values[chosen] for values in (column, row, above, grown, not_ear))
-    noise = _strands(head, hairy, column, row)
+    noise = _strands(head, where, column, row)
     feathered = above + FEATHER * np.clip(noise, -2, 2)
-    shown = _put(hairy, np.maximum(grown, np.clip(feathered / CUT, 0, 1)) * not_ear) * visibility * shares.hair
+    shown = _put(where, np.maximum(grown, np.clip(feathered / CUT, 0, 1)) * not_ear) * visibility * shares.hair
     colour = _hair_colour(reconstruction, labels, pixels_per_mm)
     if colour is None:
         return None, [HIDDEN]
     median, amplitude = colour
-    shading = _shading(*angles(points[coarse]), small(sampled)[coarse], small(shown)[coarse], median)
+    shading = _shading(*(place[coarse] for place in places), small(sampled)[coarse], small(shown)[coarse], median)
     width = np.interp(np.abs(column + 0.5 - FRONT) / COLUMNS * 360, *DENSE.T)
     dense = np.clip(feathered / width + 0.15, 0, 1)
-    hair = _put(hairy, dense * dense * (3 - 2 * dense) * not_ear)
-    return Scalp(hair, shown, near, hairy, column, row, noise, shading, amplitude), []
+    hair = _put(where, dense * dense * (3 - 2 * dense) * not_ear)
+    return Scalp(hair, shown, near, where, column, row, noise, shading, amplitude), []
 
 
 def _put(where: np.ndarray, values: np.ndarray) -> np.ndarray:
