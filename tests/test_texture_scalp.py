@@ -47,8 +47,8 @@ def like(colours, colour, *others):
 
 @pytest.mark.parametrize("yaw", [0, 35])
 def test_the_scalp_has_the_hair_of_the_person(yaw):
-    (x, y, z), colours = (each.T for each in at_rest(*completed(yaw)))
-    colours = colours.T
+    points, colours = at_rest(*completed(yaw))
+    _, y, z = points.T
     top, back, nape, throat = y > 85, (z < -150) & (y > 10), (z < -110) & (y < -105), (z > -80) & (y < -130)
     for where, colour, other in ((top, HAIR, SKIN), (back, HAIR, SKIN), (nape, SKIN, HAIR), (throat, SKIN, HAIR)):
         assert where.sum() > 100 and like(colours[where], colour, other, COLLAR) > 0.99
@@ -62,7 +62,8 @@ def test_hair_has_strands_and_skin_has_none():
     points = sampled.head.positions(where)
     logs = np.log(initial.texture + 0.02).mean(-1)
     detail = (logs - cv2.GaussianBlur(logs, (0, 0), 4))[where]
-    top, throat = detail[(points[:, 1] > 60) & (points[:, 2] < -90)], detail[(points[:, 1] < -150) & (points[:, 2] > -90)]
+    _, y, z = points.T
+    top, throat = detail[(y > 60) & (z < -90)], detail[(y < -150) & (z > -90)]
     assert 0.02 < top.std() < 0.2 and throat.std() < 0.01
 
 

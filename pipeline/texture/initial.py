@@ -18,7 +18,7 @@ from pipeline.texture.scalp import paint_scalp
 from renderer.dilate import dilate, push_pull
 
 DETAIL_REACH = 15.0  # mm over which continued detail fades on a whole head, whose scalp would show its repetition
-LEAST_PLAIN, PLAIN_REACH = 100.0, 22.0  # square mm of skin; mm from it at which filled texels become plain skin
+LEAST_PLAIN, PLAIN_REACH = 100.0, 16.0  # square mm of skin; mm from it at which filled texels become plain skin
 PLAIN_DARK = 0.35  # darker than usual, natural logs: skin in the shadow, which counts less for plain skin
 EMPTY = 2  # of 255: values up to this count as black
 EMPTY_AREA = 5e-4  # of the image: larger black areas are unpainted, smaller ones may be pupils
@@ -91,7 +91,8 @@ def _fade_to_skin(texture: np.ndarray, smooth: np.ndarray, sampled: Sampled, see
     skin, _ = head.coarse
     small = lambda image: cv2.resize(image, skin.shape[::-1], interpolation=cv2.INTER_AREA)
     unit = head.texels_per_mm / COARSE
-    weights = np.where(skin & (small(seen) > SEEN), np.clip(2 * small(sampled.likeness) - 1, 0, 1), 0).astype(np.float32)
+    weights = np.where(skin & (small(seen) > SEEN), np.clip(2 * small(sampled.likeness) - 1, 0, 1), 0)
+    weights = weights.astype(np.float32)
     if weights.sum() < LEAST_PLAIN * unit**2:
         return texture
     colours = small(sampled.texture)

@@ -66,7 +66,10 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config, labels: np.ndar
     sampled = unwrap(as_float(reconstruction.photo), near, camera)
     shares = None
     if labels is not None:
-        per_mm = _pixels_per_mm(reconstruction, head) if head is not None else _photo_density(geometry, seen, density, camera.fx)
+        if head is None:
+            per_mm = _photo_density(geometry, seen, density, camera.fx)
+        else:
+            per_mm = _pixels_per_mm(reconstruction, head)
         shares = Labelled(*np.moveaxis(unwrap(labelled(labels, per_mm), near, camera), -1, 0))
     elif reconstruction.mask is not None and settings.exclude_hair:
         face_share = unwrap(as_float(np.repeat(reconstruction.mask[..., None], 3, 2)), near, camera)[..., 0]
@@ -79,8 +82,8 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config, labels: np.ndar
             if config.completion.scalp == "hair":
                 scalp, notes = find_scalp(head, sampled, seen, shares, reconstruction, labels, per_mm)
             skin, likeness = own_skin(head, sampled, seen, shares, scalp and scalp.near, normals)
-            shown = skin if scalp is None else np.minimum(skin + scalp.shown, seen)
-            seen = np.where(not_mouth(head, sampled, seen), 0, shown)
+            own = skin if scalp is None else np.minimum(skin + scalp.shown, seen)
+            seen = np.where(not_mouth(head, sampled, seen), 0, own)
         elif settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
             seen = np.where(not_mouth(head, sampled, seen), 0, seen * (1 - foreign))
@@ -91,7 +94,8 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config, labels: np.ndar
         raise ReconstructionError(
             "the photo shows no texel of the mesh well enough: check that mesh and camera match the photo"
         )
-    return Sampled(np.where(seen[..., None] > 0, sampled, 0), seen, geometry, outward, head, eyes, likeness, scalp, labels is not None, tuple(notes))
+    sampled = np.where(seen[..., None] > 0, sampled, 0)
+    return Sampled(sampled, seen, geometry, outward, head, eyes, likeness, scalp, labels is not None, tuple(notes))
 
 
 def _pixels_per_mm(reconstruction: Reconstruction, head: HeadTexels) -> float:

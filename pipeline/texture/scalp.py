@@ -31,8 +31,8 @@ STEP = RADIUS * np.pi / ROWS  # of a row
 FRONT = COLUMNS // 2
 
 EAR_EDGE = 2.0  # over which hair fades beside ears
-# The usual hairline. Before the ears: (|x|, share of the height above the eyes), and (y, z) of the side, from the top of
-# the ear's front; behind them: (y, z) from the top of the ear's back; at the nape: (|x|, y) from the ear's bottom.
+# The usual hairline. Before the ears: (|x|, share of the height above the eyes), and (y, z) of the side, from the top
+# of the ear's front; behind them: (y, z) from the top of the ear's back; at the nape: (|x|, y) from the ear's bottom.
 HAIRLINE_FRONT = ((0.0, 0.64), (18.0, 0.645), (36.0, 0.65), (47.0, 0.635))
 HAIRLINE_TEMPLE = ((54.0, 34.0), (38.0, 28.0), (24.0, 22.0), (8.0, 15.0), (-6.0, 11.0), (-24.0, 9.0), (-26.0, 5.0))
 HAIRLINE_BEHIND = ((4.0, 11.0), (-14.0, 3.0), (-40.0, 3.0), (-57.0, -4.0))
@@ -149,7 +149,8 @@ def hairline(usual: np.ndarray, skin: np.ndarray, hair: np.ndarray) -> tuple[np.
     best = np.argmin(cost, axis=0)
     line = at[best][None]
     of = lambda image, place: np.take_along_axis(image, place, 0)[0]
-    skin_near, hair_near = of(skin_below, line) - of(skin_below, line - near), of(hair_below, line + near) - of(hair_below, line)
+    skin_near = of(skin_below, line) - of(skin_below, line - near)
+    hair_near = of(hair_below, line + near) - of(hair_below, line)
     bare = of(skin_below, line) - skin_below[-reach[0]]  # skin above the usual line
     sure = lambda length: np.clip(length / (0.6 * NEAR_LINE), 0, 1)
     natural = sure(skin_near) * sure(hair_near)
@@ -179,7 +180,8 @@ def _look(image: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
     count, width = len(column), 1024
     fill = -count % width
     place = [np.pad(values, (0, fill)).reshape(-1, width) for values in (np.mod(column, image.shape[1]) + 1, row)]
-    found = cv2.remap(around, *(np.float32(values) for values in place), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = (np.float32(values) for values in place)
+    found = cv2.remap(around, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(-1, *image.shape[2:])[:count]
 
 
@@ -252,7 +254,10 @@ def _put(where: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _splat(shape: tuple[int, int], column: np.ndarray, row: np.ndarray, values: np.ndarray, blur: float) -> np.ndarray:
-    """Polar map [h, w, C] of values [N, C] at places [N], 0 where none lies; blur: columns that fill gaps between them."""
+    """Polar map [h, w, C] of values [N, C] at places [N], 0 where none lies.
+
+    blur: columns that fill gaps between places.
+    """
     height, width = shape
     scale = width / COLUMNS
     columns = np.floor((column + 0.5) * scale).astype(int) % width
@@ -297,10 +302,12 @@ def _hair_colour(
     return np.median(colours, axis=0), float(np.clip(amplitude, *AMPLITUDE))
 
 
-def _shading(column: np.ndarray, row: np.ndarray, colours: np.ndarray, shown: np.ndarray, median: np.ndarray) -> np.ndarray:
+def _shading(
+    column: np.ndarray, row: np.ndarray, colours: np.ndarray, shown: np.ndarray, median: np.ndarray
+) -> np.ndarray:
     """Polar map [h, w, 3] of the hair's smooth colour, natural logs: the photo's and its mirror image, else the median.
 
-    column, row, colours [N, 3], shown [N]: of texels.
+    column, row [N], colours [N, 3], 0..1, shown [N], 0..1: of texels. median [3]: natural logs.
     """
     shape = (ROWS // 4, COLUMNS // 4)
     unit = STEP * 4
