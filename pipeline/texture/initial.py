@@ -19,6 +19,7 @@ from renderer.dilate import dilate, push_pull
 
 DETAIL_REACH = 15.0  # mm over which continued detail fades on a whole head, whose scalp would show its repetition
 LEAST_PLAIN, PLAIN_REACH = 100.0, 16.0  # square mm of skin; mm from it at which filled texels become plain skin
+PLAIN_BELOW, PLAIN_BEHIND, PLAIN_RAMP = -60.0, -85.0, 30.0  # y and z, mm at rest: of neck and back; full after
 PLAIN_DARK = 0.35  # darker than usual, natural logs: skin in the shadow, which counts less for plain skin
 EMPTY = 2  # of 255: values up to this count as black
 EMPTY_AREA = 5e-4  # of the image: larger black areas are unpainted, smaller ones may be pupils
@@ -85,10 +86,10 @@ def _complete_head(sampled: Sampled, normals: np.ndarray | None, config: Config)
 def _fade_to_skin(texture: np.ndarray, smooth: np.ndarray, sampled: Sampled, seen: np.ndarray) -> np.ndarray:
     """The texture [H, W, 3] with smoothly filled texels, a share smooth [H, W], that become plain skin further away.
 
-    seen [H, W]: of skin. A beard or a shadow at the border so continues a little, and does not colour the neck.
+    seen [H, W]: of skin. A beard or a shadow at the border so continues a little, and does not colour neck and back.
     """
     head = sampled.head
-    skin, _ = head.coarse
+    skin, points = head.coarse
     small = lambda image: cv2.resize(image, skin.shape[::-1], interpolation=cv2.INTER_AREA)
     unit = head.texels_per_mm / COARSE
     weights = np.where(skin & (small(seen) > SEEN), np.clip(2 * small(sampled.likeness) - 1, 0, 1), 0)
@@ -102,7 +103,10 @@ def _fade_to_skin(texture: np.ndarray, smooth: np.ndarray, sampled: Sampled, see
     plain = push_pull(colours, weights)
     unknown = ~skin | (small(smooth) > 0.5 * small(head.of(SKIN).astype(np.float32)))
     away = cv2.distanceTransform(unknown.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / unit
-    share = (1 - np.exp(-((away / PLAIN_REACH) ** 2))).astype(np.float32)
+    # Beside the face the fill keeps the light of its surroundings.
+    off_face = np.maximum((PLAIN_BELOW - points[..., 1]) / PLAIN_RAMP, (PLAIN_BEHIND - points[..., 2]) / PLAIN_RAMP)
+    off_face[~skin] = 1  # the back's seam and the neck's end are the skin's borders
+    share = (np.clip(off_face, 0, 1) * (1 - np.exp(-((away / PLAIN_REACH) ** 2)))).astype(np.float32)
     large = lambda image: cv2.resize(image, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return texture + (smooth * large(share))[..., None] * (large(plain) - texture)
 

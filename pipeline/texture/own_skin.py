@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.texture.ears import EAR_OUT, out_of_head
-from pipeline.texture.head_parts import COARSE, EAR_FILL, LEAST_FILL, HeadTexels, skin_difference
+from pipeline.texture.head_parts import COARSE, EAR_FILL, HeadTexels, skin_difference
 from pipeline.texture.labels import HAIR, SKIN
 from renderer.interpolate import interpolate
 
@@ -15,6 +15,7 @@ from renderer.interpolate import interpolate
 SKIN_MARGIN, EDGE_MARGIN, MARGIN_RAMP = 2.5, 1.5, 1.5  # of skin to the others; of hair to all but skin; full after
 RIM, RIM_BLUR = 10.0, 1.5  # beside what is not skin, within which rims are looked for
 RIM_LIKENESS, DARK, EAR_DARK = 0.25, 0.8, 0.9  # likeness; natural logs below the usual brightness of skin, and of ears
+LEAST_SOURCE = 0.15  # weight of labelled skin in smooth fills
 OFFSET = 0.05  # added before the logarithm
 
 
@@ -52,7 +53,7 @@ def own_skin(
     score = skin_difference(head, sampled, skin, normals)
     if score is None:
         return skin, np.ones(skin.shape, np.float32)
-    likeness = np.maximum(np.exp(-(score**2)), LEAST_FILL).astype(np.float32)
+    likeness = np.exp(-(score**2)).astype(np.float32)
     out = interpolate(out_of_head(head)[:, None], head.mesh.faces, head.coarse_fragments)[..., 0]
     small = lambda image: cv2.resize(image, out.shape[::-1], interpolation=cv2.INTER_AREA)
     large = lambda image: cv2.resize(image, skin.shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -62,6 +63,7 @@ def own_skin(
     if near is not None:
         doubtful &= small(near) < 0.5
     skin = skin * (1 - large(_rims(head, small(visibility), small(skin), doubtful)))
+    likeness = np.maximum(likeness, LEAST_SOURCE)  # skin in the shadow fills what is beside it
     likeness[out > EAR_OUT / 2] *= EAR_FILL
     return skin, large(likeness)
 
