@@ -33,6 +33,7 @@ from pipeline.settings.schema import Config
 from pipeline.texture import results
 from pipeline.texture.comparison import SEEN
 from pipeline.texture.initial import complete_texture
+from pipeline.texture.labels import labels_of
 from pipeline.texture.sampled import unwrap_photo
 from renderer.lookup import build_lookup
 from renderer.unwrap import unwrap
@@ -136,8 +137,12 @@ def masked_share(reconstruction: Reconstruction, config: Config) -> tuple[np.nda
 def skin_share(reconstruction: Reconstruction, config: Config) -> np.ndarray:
     """What is scored: how far each pixel shows skin that is taken into the texture, [H, W] float32, 0..1.
 
-    It is mask.png, pixel by pixel, times what `unwrap.exclude_hair` leaves of the texels that the pixel shows.
+    It is the share of skin of the labels. Where a reconstruction has none, it is mask.png, pixel by pixel, times what
+    `unwrap.exclude_hair` leaves of the texels that the pixel shows.
     """
+    labels = labels_of(reconstruction, config)
+    if labels is not None:
+        return labels.skin
     own = replace(reconstruction, mask=None)
     configs = config, _taking_everything(config)
     kept, seen = (_through_mesh(own, unwrap_photo(own, each).visibility) for each in configs)

@@ -10,6 +10,7 @@ from external.anny import load_head_layout
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.images import as_bytes
 from pipeline.reconstruction.rig import Rig
+from pipeline.texture import labels
 from renderer.camera import Camera
 from renderer.interpolate import interpolate
 from renderer.light import spherical_harmonics
@@ -52,21 +53,33 @@ def rig():
     )
 
 
-def painted(size: int, odd: float) -> np.ndarray:
-    """Texture [size, size, 3] of a head with hair, collar, lips and eyes; odd: how much brighter its left is, logs."""
+def surface(size: int):
+    """Points [size, size, 3] in mm and normals of a head's texels, and a function that tells the texels of parts."""
     model, (source, parts, faces), layout = head_model(), separated(), load_head_layout()
     fragments = rasterize_uv(layout.uvs.astype(np.float64), layout.uv_triangles, size, size)
     points = interpolate(model.vertices[source].astype(np.float32), faces, fragments) * 1000
     normals = interpolate(vertex_normals(model.vertices[source], faces), faces, fragments)
     part = np.where(fragments.face_ids >= 0, parts[faces[fragments.face_ids, 0]], -1)
-    of = lambda *names: np.isin(part, [model.part_names.index(name) for name in names])
+    return points, normals, lambda *names: np.isin(part, [model.part_names.index(name) for name in names])
+
+
+def hair_and_collar(points, hair_from: float):
+    """Where a head has hair, from a height in mm, and a collar: [..., ] bool of points [..., 3]."""
+    _, y, z = np.moveaxis(points, -1, 0)
+    return (y > hair_from) | ((z < -62) & (y > -80)), y < -128 - 0.3 * z
+
+
+def painted(size: int, odd: float, hair_from: float = 62.0) -> np.ndarray:
+    """Texture [size, size, 3] of a head with hair, collar, lips and eyes; odd: how much brighter its left is, logs."""
+    model = head_model()
+    points, normals, of = surface(size)
     x, y, z = np.moveaxis(points, -1, 0)
     noise = np.random.default_rng(0).normal(0, 1, (size, size, 1))
     texture = np.tile(np.float64(SKIN), (size, size, 1)) * (1 + 0.02 * noise)
     texture[(np.abs(x) < 22) & (np.abs(y + 62) < 7) & (z > 10)] = LIPS
-    hair = (y > 62) | ((z < -62) & (y > -80))
+    hair, collar = hair_and_collar(points, hair_from)
     texture[hair] = (np.float64(HAIR) * (1 + 0.3 * noise))[hair]
-    texture[y < -128 - 0.3 * z] = COLLAR
+    texture[collar] = COLLAR
     texture *= np.exp(odd * spherical_harmonics(normals)[..., 3:4])
     for k, side in enumerate(("left", "right")):
         eye = of(f"eye_{side}")
@@ -79,7 +92,7 @@ def painted(size: int, odd: float) -> np.ndarray:
 
 
 @functools.cache
-def photographed(yaw: float = 0.0, odd: float = 0.15, size: int = 640) -> Reconstruction:
+def photographed(yaw: float = 0.0, odd: float = 0.15, size: int = 640, hair_from: float = 62.0) -> Reconstruction:
     """A head of painted texture in a photo of size x (size + 20) px; positive yaw: the nose to the right in the image."""
     model, (source, _, faces), layout = head_model(), separated(), load_head_layout()
     angle = np.deg2rad(yaw)
@@ -89,7 +102,7 @@ def photographed(yaw: float = 0.0, odd: float = 0.15, size: int = 640) -> Recons
     vertices = model.vertices[source] @ pose[:3, :3].T + pose[:3, 3]
     mesh = Mesh(vertices, faces, layout.uvs, layout.uv_triangles)
     camera = Camera(size + 20, size, 2.6 * size, 2.6 * size, size / 2 + 10, size / 2)
-    photo, _ = render(painted(2 * size, odd), mesh, camera, (0.25, 0.35, 0.30))
+    photo, _ = render(painted(2 * size, odd, hair_from), mesh, camera, (0.25, 0.35, 0.30))
     return Reconstruction(mesh, camera, as_bytes(photo), None, None, pose, True, {}, rig())
 
 
@@ -119,3 +132,14 @@ def seam_steps(texture: np.ndarray, least: int = 32) -> dict[int, float]:
         steps[len(level)] = float(found.max())
         level = cv2.resize(level, (len(level) // 2,) * 2, interpolation=cv2.INTER_AREA)
     return steps
+
+
+@functools.cache
+def labels_of(yaw: float = 0.0, size: int = 640, hair_from: float = 62.0) -> np.ndarray:
+    """Labels, uint8 [size, size + 20], of the photo of a head."""
+    reconstruction = photographed(yaw, size=size, hair_from=hair_from)
+    hair, collar = hair_and_collar(surface(2 * size)[0], hair_from)
+    texture = np.stack([collar, hair & ~collar, np.ones_like(hair)], axis=-1).astype(np.float32)
+    shown, _ = render(texture, reconstruction.mesh, reconstruction.camera, (0.0, 0.0, 0.0))
+    other, hair, head = np.moveaxis(np.asarray(shown) > 0.5, -1, 0)
+    return np.select([other, hair, head], [labels.OTHER, labels.HAIR, labels.SKIN], labels.BACKGROUND).astype(np.uint8)

@@ -92,6 +92,9 @@ class CompletionSettings(Settings):
     brightness. Lower values trust the photo's shading less."""
     border_decay: float = Field(16.0, ge=0.4, le=200)
     """Millimetres on the head over which a step at the border fades to 1/e."""
+    scalp: Literal["hair", "skin"] = "hair"
+    """What covers the scalp of a whole head: close-cropped hair in the person's colour, where the photo shows hair, or
+    skin."""
 
 
 class RenderSettings(Settings):

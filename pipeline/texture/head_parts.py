@@ -123,10 +123,15 @@ class HeadTexels:
         return np.einsum("nkc,nk->nc", self.at_rest[corners], self.fragments.barycentrics[where])
 
     @cached_property
+    def coarse_fragments(self) -> Fragments:
+        """Of the layout of the texture COARSE times smaller."""
+        size = [max(side // COARSE, 1) for side in self.part.shape]
+        return rasterize_uv(self.mesh.uvs, self.mesh.uv_faces, *size)
+
+    @cached_property
     def coarse(self) -> tuple[np.ndarray, np.ndarray]:
         """Skin [h, w] bool and points [h, w, 3] float32 at rest, mm, of the texture COARSE times smaller."""
-        size = [max(side // COARSE, 1) for side in self.part.shape]
-        fragments = rasterize_uv(self.mesh.uvs, self.mesh.uv_faces, *size)
+        fragments = self.coarse_fragments
         covered = fragments.face_ids >= 0
         skin = covered & (self._face_parts[fragments.face_ids] == self._number(SKIN))
         return skin, interpolate(self.at_rest, self.mesh.faces, fragments)
@@ -207,6 +212,43 @@ def seam_points(mesh: Mesh, vertices: np.ndarray, of_skin: np.ndarray) -> np.nda
     return (vertices[cut[:, 0]] * (1 - shares) + vertices[cut[:, 1]] * shares).reshape(-1, 3)
 
 
+def _face_and_cheeks(head: HeadTexels) -> tuple[np.ndarray, np.ndarray]:
+    """Coarse texels [h, w] bool of the face, and those of them that tell the light on its skin."""
+    x, y, z = np.moveaxis(head.coarse[1], -1, 0)
+    face = (y < FOREHEAD) & (y > CHIN - 0.4 * z) & (z > SIDES)
+    oval = (x / FACE_RADII[0]) ** 2 + ((y - FACE_CENTRE) / FACE_RADII[1]) ** 2 < 1
+    face &= oval | ((np.abs(x) < BROWS[0]) & (np.abs(y) < BROWS[1]))
+    cheeks = face & (np.abs(x) < 60) & (((y < -25) & (y > -60) & (np.abs(x) > 22)) | ((y > 28) & (np.abs(x) < 40)))
+    return face, cheeks
+
+
+def skin_difference(
+    head: HeadTexels, sampled: np.ndarray, seen: np.ndarray, normals: np.ndarray
+) -> np.ndarray | None:
+    """How much the coarse texels [h, w] differ from the skin of the cheeks under the same light; None: these are hidden.
+
+    Arguments as of `not_skin`.
+    """
+    skin, _ = head.coarse
+    small = lambda image: cv2.resize(image, skin.shape[::-1], interpolation=cv2.INTER_AREA)
+    shown = skin & (small(seen) > 0.5)
+    cheeks = shown & _face_and_cheeks(head)[1]
+    if cheeks.sum() < 50:
+        return None
+    weights = shown.astype(np.float32)
+    unit = head.texels_per_mm / COARSE
+    skin_blur = max(SKIN_BLUR * unit, 0.3)  # OpenCV takes no Gaussian of width 0
+    blurred = cv2.GaussianBlur(small(sampled) * weights[..., None], (0, 0), skin_blur)
+    blurred /= np.maximum(cv2.GaussianBlur(weights, (0, 0), skin_blur), 1e-3)[..., None]
+    colours, basis = np.log(blurred + 0.05), spherical_harmonics(small(normals))
+    light = fit_light(basis[cheeks], colours[cheeks], SKIN_RIDGE)
+    difference = colours - basis @ light
+    brightness = difference.mean(-1)
+    hue = np.linalg.norm(difference - brightness[..., None], axis=-1)
+    score = np.hypot(np.where(brightness < 0, -brightness / DARKER, brightness / BRIGHTER), hue / HUE)
+    return np.hypot(score, _deviation(np.log(small(sampled).mean(-1) + 0.05), weights, STRAND_WIDTH * unit) / STRANDS)
+
+
 def not_skin(
     head: HeadTexels, sampled: np.ndarray, seen: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -220,26 +262,13 @@ def not_skin(
     """
     skin, points = head.coarse
     small = lambda image: cv2.resize(image, skin.shape[::-1], interpolation=cv2.INTER_AREA)
-    shown = skin & (small(seen) > 0.5)
-    x, y, z = np.moveaxis(points, -1, 0)
-    face = (y < FOREHEAD) & (y > CHIN - 0.4 * z) & (z > SIDES)
-    oval = (x / FACE_RADII[0]) ** 2 + ((y - FACE_CENTRE) / FACE_RADII[1]) ** 2 < 1
-    face &= oval | ((np.abs(x) < BROWS[0]) & (np.abs(y) < BROWS[1]))
-    cheeks = shown & face & (np.abs(x) < 60) & (((y < -25) & (y > -60) & (np.abs(x) > 22)) | ((y > 28) & (np.abs(x) < 40)))
-    if cheeks.sum() < 50:
+    shown, (face, cheeks) = skin & (small(seen) > 0.5), _face_and_cheeks(head)
+    score = skin_difference(head, sampled, seen, normals)
+    if score is None:
         return np.zeros(head.part.shape, np.float32), np.ones(head.part.shape, np.float32)
-    weights = shown.astype(np.float32)
+    x, y, z = np.moveaxis(points, -1, 0)
+    cheeks = shown & cheeks
     unit = head.texels_per_mm / COARSE
-    skin_blur = max(SKIN_BLUR * unit, 0.3)  # OpenCV takes no Gaussian of width 0
-    blurred = cv2.GaussianBlur(small(sampled) * weights[..., None], (0, 0), skin_blur)
-    blurred /= np.maximum(cv2.GaussianBlur(weights, (0, 0), skin_blur), 1e-3)[..., None]
-    colours, basis = np.log(blurred + 0.05), spherical_harmonics(small(normals))
-    light = fit_light(basis[cheeks], colours[cheeks], SKIN_RIDGE)
-    difference = colours - basis @ light
-    brightness = difference.mean(-1)
-    hue = np.linalg.norm(difference - brightness[..., None], axis=-1)
-    score = np.hypot(np.where(brightness < 0, -brightness / DARKER, brightness / BRIGHTER), hue / HUE)
-    score = np.hypot(score, _deviation(np.log(small(sampled).mean(-1) + 0.05), weights, STRAND_WIDTH * unit) / STRANDS)
     likeness = np.maximum(np.exp(-(score**2)), LEAST_FILL).astype(np.float32)
     ears = skin & (np.abs(x) > EAR_SIDE) & (y > EAR_HEIGHTS[0]) & (y < EAR_HEIGHTS[1]) & (z < SIDES)
     score = np.where(y > FOREHEAD, SCALP_FACTOR * score, np.where(ears, EAR_FACTOR * score, score))

@@ -9,14 +9,19 @@ import numpy as np
 from pipeline.reconstruction.folder import Reconstruction, ReconstructionError
 from pipeline.reconstruction.images import as_float, read_photo
 from pipeline.settings.schema import Config, LimitSettings
-from pipeline.texture.completion import SEEN, complete
+from pipeline.texture.completion import OFFSET, SEEN, complete
+from pipeline.texture.ears import shade_ears
 from pipeline.texture.eyes import fill_eyes
-from pipeline.texture.head_parts import SKIN, fill_bags
+from pipeline.texture.head_parts import COARSE, SKIN, fill_bags
 from pipeline.texture.mouth import fill_mouth
 from pipeline.texture.sampled import Sampled
-from renderer.dilate import dilate
+from pipeline.texture.scalp import paint_scalp
+from renderer.dilate import dilate, push_pull
 
 DETAIL_REACH = 15.0  # mm over which continued detail fades on a whole head, whose scalp would show its repetition
+LEAST_PLAIN, PLAIN_REACH = 100.0, 16.0  # square mm of skin; mm from it at which filled texels become plain skin
+PLAIN_BELOW, PLAIN_BEHIND, PLAIN_RAMP = -60.0, -85.0, 30.0  # y and z, mm at rest: of neck and back; full after
+PLAIN_DARK = 0.35  # darker than usual, natural logs: skin in the shadow, which counts less for plain skin
 EMPTY = 2  # of 255: values up to this count as black
 EMPTY_AREA = 5e-4  # of the image: larger black areas are unpainted, smaller ones may be pupils
 
@@ -56,7 +61,8 @@ def _complete_head(sampled: Sampled, normals: np.ndarray | None, config: Config)
     """I_C of a whole head: its skin by itself, then eyes, mouth and sockets. normals: as in `complete`."""
     head, seen, mask = sampled.head, sampled.visibility, sampled.mask
     skin = head.of(SKIN)
-    seen_skin = np.where(skin, seen, 0)
+    scalp = sampled.scalp
+    seen_skin = np.where(skin, seen if scalp is None else np.maximum(seen - scalp.shown, 0), 0)
     if not (seen_skin > SEEN).any():
         raise ReconstructionError("the photo shows no skin of the head well enough: check that mesh, camera and mask match it")
     completion = complete(
@@ -64,14 +70,48 @@ def _complete_head(sampled: Sampled, normals: np.ndarray | None, config: Config)
         head.front,
     )  # fmt: skip
     texture = np.where(skin[..., None], completion.texture, sampled.texture)
+    if sampled.labels is not None:
+        texture = _fade_to_skin(texture, completion.smooth, sampled, seen_skin)
+        texture = shade_ears(head, texture, completion.smooth)
+    mirrored = completion.mirrored
+    if scalp is not None:
+        texture, mirrored_hair = paint_scalp(head, scalp, texture, sampled.texture, seen * skin)
+        mirrored = np.minimum(mirrored * (1 - scalp.hair) + mirrored_hair, 1 - seen)
     texture = head.without_seam(texture, seen)
     texture, lips = fill_bags(head, texture, seen)
     fill_mouth(head, texture, seen, lips)
     texture, notes = fill_eyes(head, sampled.eyes, texture, seen)
     texture = head.extended(texture)
-    mirrored = completion.mirrored
     shares = {"observed": seen, "mirrored": mirrored, "synthesised": np.where(mask, 1 - seen - mirrored, 0)}
-    return Initial(texture, texture, shares, tuple(notes))
+    return Initial(texture, texture, shares, (*sampled.notes, *notes))
+
+
+def _fade_to_skin(texture: np.ndarray, smooth: np.ndarray, sampled: Sampled, seen: np.ndarray) -> np.ndarray:
+    """The texture [H, W, 3] with smoothly filled texels, a share smooth [H, W], that become plain skin further away.
+
+    seen [H, W]: of skin. A beard or a shadow at the border so continues a little, and does not colour neck and back.
+    """
+    head = sampled.head
+    skin, points = head.coarse
+    small = lambda image: cv2.resize(image, skin.shape[::-1], interpolation=cv2.INTER_AREA)
+    unit = head.texels_per_mm / COARSE
+    weights = np.where(skin & (small(seen) > SEEN), np.clip(2 * small(sampled.likeness) - 1, 0, 1), 0)
+    weights = weights.astype(np.float32)
+    if weights.sum() < LEAST_PLAIN * unit**2:
+        return texture
+    colours = small(sampled.texture)
+    bright = np.log(colours.mean(-1) + OFFSET)
+    usual = np.median(bright[weights > 0.5]) if (weights > 0.5).any() else np.median(bright[weights > 0])
+    weights *= np.exp(-((np.minimum(bright - usual, 0) / PLAIN_DARK) ** 2))
+    plain = push_pull(colours, weights)
+    unknown = ~skin | (small(smooth) > 0.5 * small(head.of(SKIN).astype(np.float32)))
+    away = cv2.distanceTransform(unknown.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / unit
+    # Beside the face the fill keeps the light of its surroundings.
+    off_face = np.maximum((PLAIN_BELOW - points[..., 1]) / PLAIN_RAMP, (PLAIN_BEHIND - points[..., 2]) / PLAIN_RAMP)
+    off_face[~skin] = 1  # the back's seam and the neck's end are the skin's borders
+    share = (np.clip(off_face, 0, 1) * (1 - np.exp(-((away / PLAIN_REACH) ** 2)))).astype(np.float32)
+    large = lambda image: cv2.resize(image, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return texture + (smooth * large(share))[..., None] * (large(plain) - texture)
 
 
 def read_content(path: Path | None, reconstruction: Reconstruction, limits: LimitSettings) -> np.ndarray | None:

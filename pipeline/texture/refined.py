@@ -35,6 +35,9 @@ def refine(
         comparison, initial.texture, sampled.texture, sampled.visibility, sampled.mask, initial.goal,
         features, settings, seed, steps,
     )  # fmt: skip
+    if sampled.scalp is not None and "given" not in initial.provenance:
+        made = sampled.scalp.hair * (1 - sampled.visibility)  # the style of skin would change it
+        texture = texture + made[..., None] * (initial.texture - texture)
     if sampled.head is not None and "given" not in initial.provenance:
         texture = sampled.head.without_seam(texture, sampled.visibility)  # the style changes both sides of the seam
     return Refined(sampled.extended(texture), [*initial.notes, *result.notes])
