@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.texture.ears import EAR_OUT, out_of_head
-from pipeline.texture.head_parts import COARSE, EAR_FILL, HeadTexels, skin_difference
+from pipeline.texture.head_parts import BROWS, COARSE, EAR_FILL, SIDES, HeadTexels, skin_difference
 from pipeline.texture.labels import HAIR, SKIN
 from renderer.interpolate import interpolate
 
@@ -62,6 +62,8 @@ def own_skin(
     doubtful = (bright < usual - np.where(out > 0, EAR_DARK, DARK)) | ((likeness < RIM_LIKENESS) & (out <= 0))
     if near is not None:
         doubtful &= small(near) < 0.5
+    x, y, z = np.moveaxis(head.coarse[1], -1, 0)
+    doubtful &= (np.abs(x) > BROWS[0]) | (np.abs(y) > BROWS[1]) | (z < SIDES)  # brows and lashes are dark by themselves
     skin = skin * (1 - large(_rims(head, small(visibility), small(skin), doubtful)))
     likeness = np.maximum(likeness, LEAST_SOURCE)  # skin in the shadow fills what is beside it
     likeness[out > EAR_OUT / 2] *= EAR_FILL
