@@ -49,7 +49,7 @@ def test_defaults_are_allowed_and_documented():
 @pytest.mark.parametrize(
     "line",
     [
-        r"texture_size=1024 +Height and width of the texture in texels\. \(from 64 to 8192\)",
+        r"texture_size=2048 +Height and width of the texture in texels\. .* \(from 64 to 8192\)",
         r"limits\.mesh_megabytes=200\.0 +Largest .* \(above 0 and at most 100000\)",
         r"refine\.scales=\[0\.5, 1\.0\] +Working sizes.* \(above 0 and at most 1\)",
         r"device=auto .*One of: auto, cpu, cuda\.",
@@ -111,7 +111,7 @@ def test_every_override_has_its_reason(path):
 
 def test_default_config_is_the_default():
     assert load_config() == load_config("default") == load_config("configs/default.yaml")
-    assert load_config().texture_size == 1024
+    assert load_config().texture_size == 2048
     assert load_config("quick").texture_size == 512
 
 
@@ -180,7 +180,7 @@ def test_types_of_what_is_loaded():
         ("detect.face=-1", "detect.face: got -1, allowed is largest or all or a whole number from 0"),
         ("detect.try_turned=1", "detect.try_turned: got 1, allowed is true or false"),
         ("unwrap.zero_cosine=.9", "unwrap.zero_cosine: got 0.9, allowed is less than full_cosine (0.45)"),
-        ("reconstruct.model_colours=true", "reconstruct.model_colours: got true with system: face_mesh"),
+        ("reconstruct.model_colours=true", "reconstruct.model_colours: got true with system: auto"),
         ("reconstruct.system=bfm", "allowed is auto or head or face_mesh or deep3dfacerecon"),
         ("refine.content_noise=1", "refine.content_noise: got 1, allowed is true or false"),
         ("renderer=opengl", "allowed is auto or cpu or nvdiffrast"),
@@ -288,7 +288,7 @@ def test_settings_cannot_be_set_and_travel_to_other_processes():
 def test_a_config_can_be_based_on_another(tmp_path):
     (tmp_path / "mine.yaml").write_text("base: quick\nrefine:\n  iterations: 7\n")
     mine, quick = load_config(tmp_path / "mine.yaml"), load_config("quick")
-    assert mine.refine.iterations == 7 and mine.texture_size == quick.texture_size == 512
+    assert mine.refine.iterations == 7 and mine.texture_size == quick.texture_size == 1024
     assert load_config(tmp_path / "mine.yaml", ["texture_size=128"]).texture_size == 128
 
 

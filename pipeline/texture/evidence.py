@@ -1,14 +1,16 @@
-"""What a photo tells, pixel by pixel, of what is in front of the skin: the channels that pipeline.texture.labels reads.
+"""What a photo tells, pixel by pixel, of what is in front of the skin: the channels that labels.py reads.
 
 All are measured against the person's own skin, on a grid of SCALE pixels per millimetre of the face: colour under the
-fitted light, texture, features of HED's trunk against seeds that the mesh makes sure, the mirror point on the other half
-of the face, thin structures, and how far a pixel lies from sure skin across edges.
+fitted light, texture, features of HED's trunk against seeds that the mesh makes sure, the mirror point on the other
+half of the face, thin structures, and how far a pixel lies from sure skin across edges.
 """
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from skimage.graph import MCP_Geometric
 
@@ -16,22 +18,42 @@ from external.face_mesh.template import load_template
 from external.geometry import PUPIL_DISTANCE
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.reconstruction.witnesses import Witnesses
+from renderer.camera import Camera
 from renderer.interpolate import interpolate
 from renderer.light import fit_light, spherical_harmonics
 from renderer.mesh import Mesh, normalised, vertex_normals
-from renderer.rasterize import rasterize, rasterize_uv
+from renderer.rasterize import Fragments, rasterize, rasterize_uv
+from style_transfer.features import VGG16Hypercolumns
 
 # Positions are in millimetres at rest: x to the person's left, y up, z out of the face, from the middle between the
 # eyes, on a head with PUPIL_DISTANCE between them.
 SCALE = 1.6  # pixels of the grid per mm
 MARGIN = 25.0  # mm around the mesh
-FEATURE_STEP = 2  # pixels of the grid per pixel that the trunk is given
+EYE_DEPTH = 10.0  # mm from the middle of an eyeball to the lids
 LARGEST = 900  # px, longest side of the grid
 OFFSET = 0.04  # added before logarithms
 BLUR = 0.6  # mm
 RIDGE = 0.02
 OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [1 / 2, 0, -1 / 2], [-1 / 3, 2 / 3, -1 / 3]], np.float32)
 TWIN_GRID = 384  # texels, of the look-up of mirror points
+SEED_OVAL = ((0.0, -32.0), (56.0, 80.0))  # centre and radii, x and y: sure skin lies within
+SEED_COSINE, FEWEST_SEEDS = 0.35, 50  # of the viewing angle; pixels of sure skin without which nothing can be told
+SPREADS = (0.05, 0.015, 0.01), (0.2, 0.08, 0.05)  # least and most of the skin's own deviation, natural log units
+DARKER, BRIGHTER, RED_BLUE, GREEN = 0.7, 0.5, 0.2, 0.12  # natural log units that count as a difference of 1
+SCALP, OUTSIDE = 74.0, 8.0  # mm: y above which hair is usual; distance from the mesh from which nothing is skin
+TRUNK_MAPS = (2, 4, 7)  # of VGG16Hypercolumns.maps: ReLU 1_2, 2_2, 3_3
+COMPONENTS, SEED_RIDGE = 24, 0.02  # of the trunk's features; of the classifier, relative to the features' variance
+
+# The channels, in the order in which labels.py takes them. Those of a pixel's mirror point end with _twin, differences
+# from it with _differs. x counts to both sides alike.
+CHANNELS = (
+    "brightness", "red_blue", "green", "brightness_z", "red_blue_z", "green_z", "unlike", "fine_deviation",
+    "middle_deviation", "thin_dark", "thin_bright", "thick_dark", "thick_bright", "edge", "trunk_0", "trunk_1",
+    "trunk_2", "trunk_away", "trunk_twin", "from_skin", "from_outside", "brightness_twin", "brightness_differs",
+    "red_blue_twin",
+    "red_blue_differs", "green_twin", "green_differs", "unlike_twin", "from_skin_twin", "twin_seen", "person", "hand",
+    "x", "y", "z", "signed", "facing",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,12 +81,12 @@ class View:
     def of_twin(self, image: np.ndarray) -> np.ndarray:
         """An image [h, w] or [h, w, C] as it is at the mirror points."""
         image = np.ascontiguousarray(image, np.float32)
-        x, y = np.moveaxis(self.twin, -1, 0)
-        return cv2.remap(image, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x, y = (np.ascontiguousarray(self.twin[..., k]) for k in (0, 1))
+        return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def at_rest(reconstruction: Reconstruction) -> np.ndarray:
-    """Vertices [V, 3] float32, mm in the frame above. Approximate where neither a rig nor our template is behind the mesh."""
+    """Vertices [V, 3] float32, mm in the frame above; approximate for other meshes than heads and our template."""
     rig, mesh = reconstruction.rig, reconstruction.mesh
     if rig is not None and len(rig.eye_names) == 2:
         points, eyes = rig.neutral.astype(np.float64), rig.eye_centres.astype(np.float64)
@@ -77,8 +99,8 @@ def at_rest(reconstruction: Reconstruction) -> np.ndarray:
         if template.positions.shape[0] == len(mesh.vertices) and np.array_equal(template.faces, mesh.faces):
             points = template.positions @ template.shape
             eyes = template.shape[[33, 133]].mean(0), template.shape[[362, 263]].mean(0)
-            # The rig's origin lies in the eyeballs, about this far behind the lids.
-            return ((points - np.mean(eyes, 0)) * (1000 * PUPIL_DISTANCE / np.linalg.norm(eyes[1] - eyes[0])) + (0, 0, 10)).astype(np.float32)
+            unit = 1000 * PUPIL_DISTANCE / np.linalg.norm(eyes[1] - eyes[0])
+            return ((points - np.mean(eyes, 0)) * unit + (0, 0, EYE_DEPTH)).astype(np.float32)
     pose = reconstruction.head_to_camera
     points = (mesh.vertices - pose[:3, 3]) @ pose[:3, :3]
     width = np.ptp(points[:, 0])
@@ -108,7 +130,7 @@ def look(photo: np.ndarray, reconstruction: Reconstruction) -> View | None:
     cut = np.ascontiguousarray(photo[top:bottom, left:right], np.float32)
     image = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     ratio = np.array([size[0] / (right - left), size[1] / (bottom - top)])
-    shifted = type(camera)(
+    shifted = Camera(
         size[0], size[1], camera.fx * ratio[0], camera.fy * ratio[1],
         (camera.cx - left) * ratio[0], (camera.cy - top) * ratio[1],
     )  # fmt: skip
@@ -119,19 +141,20 @@ def look(photo: np.ndarray, reconstruction: Reconstruction) -> View | None:
     normals = interpolate(vertex_normals(mesh.vertices, mesh.faces), mesh.faces, fragments)
     rays = normalised(interpolate(mesh.vertices, mesh.faces, fragments))
     cosine = (normals * rays).sum(-1)
-    sign = -1.0 if np.median(cosine[inside]) < 0 else 1.0  # normals point to the camera
-    normals = -sign * normals @ reconstruction.head_to_camera[:3, :3] if sign > 0 else normals @ reconstruction.head_to_camera[:3, :3]
+    outward = -1.0 if np.median(cosine[inside]) > 0 else 1.0  # normals point to the camera
+    normals = outward * normals @ reconstruction.head_to_camera[:3, :3]
     facing = np.where(inside, np.abs(cosine), 0).astype(np.float32)
     positions = interpolate(rest, mesh.faces, fragments)
     _, nearest = distance_transform_edt(~inside, return_indices=True)
     rows, columns = np.indices(inside.shape)
     right_axis, up_axis = _image_axes(positions, inside)
-    offsets = ((columns - nearest[1]) / SCALE)[..., None] * right_axis - ((rows - nearest[0]) / SCALE)[..., None] * up_axis
+    beside, above = (columns - nearest[1]) / SCALE, (nearest[0] - rows) / SCALE
+    offsets = beside[..., None] * right_axis + above[..., None] * up_axis
     positions = positions[tuple(nearest)] + offsets
     twin, twin_seen = _mirror_points(mesh, shifted, fragments, inside, reconstruction.symmetric)
     return View(
-        (camera.width, camera.height), (int(left), int(top), int(right), int(bottom)), image, inside, positions.astype(np.float32),
-        normals[tuple(nearest)].astype(np.float32), facing, twin, twin_seen,
+        (camera.width, camera.height), (int(left), int(top), int(right), int(bottom)), image, inside,
+        positions.astype(np.float32), normals[tuple(nearest)].astype(np.float32), facing, twin, twin_seen,
     )  # fmt: skip
 
 
@@ -145,7 +168,9 @@ def _image_axes(positions: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, 
     return unit(right), unit(up)
 
 
-def _mirror_points(mesh: Mesh, camera, fragments, inside, symmetric) -> tuple[np.ndarray, np.ndarray]:
+def _mirror_points(
+    mesh: Mesh, camera: Camera, fragments: Fragments, inside: np.ndarray, symmetric: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """The mirror point of each pixel [h, w, 2] and whether it is seen [h, w], 0..1."""
     height, width = inside.shape
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -182,11 +207,6 @@ def _mirror_points(mesh: Mesh, camera, fragments, inside, symmetric) -> tuple[np
 
 # ---- channels --------------------------------------------------------------------------------------------------------
 
-TRUNK_LAYERS = (3, 5)  # of the maps of VGG16Hypercolumns: ReLU 1_2 is map 2, 2_2 is 4, 3_3 is 7
-SEED_OVAL = ((0.0, -32.0), (56.0, 80.0))  # centre and radii, x and y: sure skin lies within
-BINS = 24
-
-
 def own_features(positions: np.ndarray) -> np.ndarray:
     """Eyes with brows, nostrils and mouth [h, w] bool, which differ from skin but belong to the face."""
     x, y = np.abs(positions[..., 0]), positions[..., 1]
@@ -197,11 +217,11 @@ def own_features(positions: np.ndarray) -> np.ndarray:
 
 
 def sure_skin(view: View) -> np.ndarray:
-    """Where the mesh says skin [h, w] bool: the front of the face without its features; something may still be before it."""
+    """Where the mesh says skin [h, w] bool: the front of the face without its features. Things may be before it."""
     x, y = view.positions[..., 0], view.positions[..., 1]
     (cx, cy), (rx, ry) = SEED_OVAL
     oval = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
-    return view.inside & oval & ~own_features(view.positions) & (view.facing > 0.35)
+    return view.inside & oval & ~own_features(view.positions) & (view.facing > SEED_COSINE)
 
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -217,7 +237,7 @@ def colour_channels(view: View) -> dict[str, np.ndarray]:
     light = fit_light(basis[seeds], logs[seeds], RIDGE, rounds=8)
     difference = (logs - basis @ light).astype(np.float32)
     spread = 1.4826 * np.median(np.abs(difference[seeds]), axis=0)
-    spread = np.clip(spread, (0.05, 0.015, 0.01), (0.2, 0.08, 0.05)).astype(np.float32)
+    spread = np.clip(spread, *SPREADS).astype(np.float32)
     names = ("brightness", "red_blue", "green")
     channels = {name: difference[..., k] for k, name in enumerate(names)}
     channels |= {f"{name}_z": np.tanh(difference[..., k] / spread[k] / 4) for k, name in enumerate(names)}
@@ -248,24 +268,17 @@ def texture_channels(view: View) -> dict[str, np.ndarray]:
     return channels
 
 
-TRUNK_MAPS = (2, 4, 7)  # of VGG16Hypercolumns.maps: ReLU 1_2, 2_2, 3_3
-SCALP, OUTSIDE = 74.0, 8.0  # mm: y above which hair is usual; distance from the mesh from which nothing is skin
-COMPONENTS = 24
-TRUNK_CHANNELS = ("trunk_0", "trunk_1", "trunk_2", "trunk_away", "trunk_twin")
-SEED_RIDGE = 0.02
-
-
-def trunk_maps(image: np.ndarray, features) -> list[np.ndarray]:
-    """Maps [h / 2^k, w / 2^k, C] float32 of the trunk, of an image [h, w, 3], 0..1. features: VGG16Hypercolumns."""
-    import torch
-
+def trunk_maps(image: np.ndarray, features: VGG16Hypercolumns) -> list[np.ndarray]:
+    """Maps [h / 2^k, w / 2^k, C] float32 of the trunk, of an image [h, w, 3], 0..1."""
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] * 2 - 1
     with torch.no_grad():
         maps = features.first_maps(tensor, TRUNK_MAPS[-1] + 1)
     return [np.sqrt(np.maximum(maps[k][0].permute(1, 2, 0).float().numpy(), 0)) for k in TRUNK_MAPS]
 
 
-def trunk_channels(view: View, maps: list[np.ndarray], skin: np.ndarray, others: list[np.ndarray]) -> dict[str, np.ndarray]:
+def trunk_channels(
+    view: View, maps: list[np.ndarray], skin: np.ndarray, others: list[np.ndarray]
+) -> dict[str, np.ndarray]:
     """How much each pixel looks like seeds, by features of the trunk.
 
     maps: of `trunk_maps`. skin, others: weights [h, w] float, 0..1, of seeds: of sure skin, and of what is not skin.
@@ -283,7 +296,8 @@ def trunk_channels(view: View, maps: list[np.ndarray], skin: np.ndarray, others:
     centred = columns - mean
     gram = (centred * weights[:, None]).T @ centred
     ridge = SEED_RIDGE * np.trace(gram) / len(gram)
-    solved = np.linalg.solve(gram + ridge * np.eye(len(gram), dtype=np.float32), (centred * weights[:, None]).T @ (targets - 1 / seeds.shape[1]))
+    wanted = (centred * weights[:, None]).T @ (targets - 1 / seeds.shape[1])
+    solved = np.linalg.solve(gram + ridge * np.eye(len(gram), dtype=np.float32), wanted)
     splits = np.cumsum([m.shape[-1] for m in maps])[:-1]
     scores = 0
     for one, part, at in zip(scaled, np.split(solved, splits), np.split(mean, splits), strict=True):
@@ -308,9 +322,6 @@ def trunk_channels(view: View, maps: list[np.ndarray], skin: np.ndarray, others:
 
 def _pooled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Means of an image [H, W, C] over the cells of a grid of `size` (h, w)."""
-    import torch
-    import torch.nn.functional as F
-
     tensor = torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None]
     factor = max(image.shape[0] // size[0], 1)
     return F.avg_pool2d(tensor, factor)[0, :, : size[0], : size[1]].permute(1, 2, 0).numpy()
@@ -318,9 +329,6 @@ def _pooled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image [h, w, C], bilinear on a grid of `size` (H, W)."""
-    import torch
-    import torch.nn.functional as F
-
     tensor = torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None]
     return F.interpolate(tensor, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
 
@@ -334,8 +342,10 @@ def reach_channels(view: View, edge: np.ndarray, unlike: np.ndarray) -> dict[str
     """How far a pixel lies from sure skin across edges, and from outside through what is unlike skin. 0..1."""
     small = tuple(max(side // 2, 8) for side in view.inside.shape[::-1])
     shrink = lambda image: cv2.resize(np.ascontiguousarray(image, np.float32), small, interpolation=cv2.INTER_AREA)
-    enlarge = lambda image: cv2.resize(image.astype(np.float32), view.inside.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    edges, differing, skin, inside = shrink(edge), shrink(unlike), shrink(sure_skin(view)) > 0.5, shrink(view.inside) > 0.5
+    full = view.inside.shape[::-1]
+    enlarge = lambda image: cv2.resize(image.astype(np.float32), full, interpolation=cv2.INTER_LINEAR)
+    edges, differing = shrink(edge), shrink(unlike)
+    skin, inside = shrink(sure_skin(view)) > 0.5, shrink(view.inside) > 0.5
     step = 2 / SCALE
     x, y = (shrink(view.positions[..., k]) for k in (0, 1))
     start = skin & (differing < 0.35) & (np.abs(x) < 40) & (y < 0)
@@ -357,39 +367,67 @@ def reach_channels(view: View, edge: np.ndarray, unlike: np.ndarray) -> dict[str
     return channels
 
 
-def measure(view: View, features, witnesses: Witnesses | None = None) -> dict[str, np.ndarray]:
-    """All channels [h, w] float32, about -1..1. features: VGG16Hypercolumns. witnesses: None where nothing is known."""
-    channels = colour_channels(view)
-    unlike = np.tanh(np.sqrt(np.where(channels["brightness"] < 0, channels["brightness"] / 0.7, channels["brightness"] / 0.5) ** 2
-                             + (channels["red_blue"] / 0.2) ** 2 + (channels["green"] / 0.12) ** 2) * 0.7)  # fmt: skip
-    channels["unlike"] = unlike
-    channels |= texture_channels(view)
-    signed = cv2.distanceTransform(view.inside.astype(np.uint8), cv2.DIST_L2, 5) - cv2.distanceTransform((~view.inside).astype(np.uint8), cv2.DIST_L2, 5)
-    signed = signed / SCALE
-    skin = sure_skin(view) * np.exp(-((unlike / 0.5) ** 2))
+def unlike_skin(channels: dict[str, np.ndarray]) -> np.ndarray:
+    """How far a pixel's colour is from the lit skin's [h, w], 0..1. channels: of `colour_channels`."""
+    brightness = channels["brightness"] / np.where(channels["brightness"] < 0, DARKER, BRIGHTER)
+    squares = brightness**2 + (channels["red_blue"] / RED_BLUE) ** 2 + (channels["green"] / GREEN) ** 2
+    return np.tanh(0.7 * np.sqrt(squares))
+
+
+def place_channels(view: View) -> dict[str, np.ndarray]:
+    """Where a pixel lies on the head, and how far inside the mesh's outline."""
     x, y, z = np.moveaxis(view.positions, -1, 0)
-    hair = (y > SCALP) & (signed > -20) & (unlike > 0.4)
-    away = signed < -OUTSIDE
-    if features is None:
-        channels |= {name: np.zeros(view.inside.shape) for name in TRUNK_CHANNELS}
-    else:
-        maps = trunk_maps(view.image, features)
-        channels |= trunk_channels(view, maps, skin, [hair * unlike, away * 1.0])
-    channels |= reach_channels(view, channels["edge"], unlike)
-    seen = view.twin_seen
-    for name in ("brightness", "red_blue", "green"):
+    channels = {"x": np.abs(x) / 80, "y": y / 80, "z": z / 80, "facing": view.facing}
+    return channels | {"signed": np.tanh(depth_inside(view) / 15)}
+
+
+def depth_inside(view: View) -> np.ndarray:
+    """Distance [h, w] mm to the mesh's outline, below 0 outside."""
+    distance = lambda area: cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 5)
+    return (distance(view.inside) - distance(~view.inside)) / SCALE
+
+
+def twin_channels(view: View, channels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the mirror point shows, and the difference from it; neutral where the photo does not show that point."""
+    seen = view.twin_seen > 0.5
+    result = {"twin_seen": view.twin_seen}
+    for name, factor in (("brightness", 2), ("red_blue", 6), ("green", 8)):
         other = view.of_twin(channels[name])
-        factor = {"brightness": 2, "red_blue": 6, "green": 8}[name]
-        channels[f"{name}_twin"] = np.where(seen > 0.5, np.tanh(factor * other), 0)
-        channels[f"{name}_differs"] = np.where(seen > 0.5, np.tanh(factor * (channels[name] - other)), 0)
-    channels["unlike_twin"] = np.where(seen > 0.5, view.of_twin(unlike), 0.5)
-    channels["from_skin_twin"] = np.where(seen > 0.5, view.of_twin(channels["from_skin"]), 0.5)
-    channels["twin_seen"] = seen
+        result[f"{name}_twin"] = np.where(seen, np.tanh(factor * other), 0)
+        result[f"{name}_differs"] = np.where(seen, np.tanh(factor * (channels[name] - other)), 0)
+    for name in ("unlike", "from_skin"):
+        result[f"{name}_twin"] = np.where(seen, view.of_twin(channels[name]), 0.5)
+    return result
+
+
+def measure(
+    view: View, features: VGG16Hypercolumns | None, witnesses: Witnesses | None = None
+) -> dict[str, np.ndarray] | None:
+    """The CHANNELS [h, w] float32, about -1..1; None where too little sure skin is seen to tell anything.
+
+    features: HED's trunk. witnesses: None where nothing is known. Channels of what is missing are neutral.
+    """
+    sure = sure_skin(view)
+    if sure.sum() < FEWEST_SEEDS:
+        return None
+    channels = colour_channels(view)
+    unlike = channels["unlike"] = unlike_skin(channels)
+    channels |= texture_channels(view)
+    if features is None:
+        channels |= {name: np.zeros(view.inside.shape) for name in CHANNELS if name.startswith("trunk_")}
+    else:
+        depth = depth_inside(view)
+        skin = sure * np.exp(-((unlike / 0.5) ** 2))
+        hair = ((view.positions[..., 1] > SCALP) & (depth > -20) & (unlike > 0.4)) * unlike
+        away = (depth < -OUTSIDE) * 1.0
+        channels |= trunk_channels(view, trunk_maps(view.image, features), skin, [hair, away])
+    channels |= reach_channels(view, channels["edge"], unlike)
+    channels |= twin_channels(view, channels)
     for name, factor in (("brightness", 1), ("red_blue", 3), ("green", 4)):
         channels[name] = np.tanh(factor * channels[name])
     channels["person"], channels["hand"] = np.ones(view.inside.shape), np.zeros(view.inside.shape)
     if witnesses is not None:
         channels["person"] = view.cut(witnesses.person_in(*view.photo_size))
         channels["hand"] = blurred(view.cut(witnesses.hands_in(*view.photo_size)), 2.0)
-    channels |= {"x": np.abs(x) / 80, "y": y / 80, "z": z / 80, "signed": np.tanh(signed / 15), "facing": view.facing}
-    return {name: np.asarray(channel, np.float32) for name, channel in channels.items()}
+    channels |= place_channels(view)
+    return {name: np.asarray(channels[name], np.float32) for name in CHANNELS}

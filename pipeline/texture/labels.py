@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from skimage.segmentation import random_walker
 
-from external.geometry import PUPIL_DISTANCE
 from external.setup import FOLDER as SETUP_FOLDER
 from external.vgg16 import read_network
 from external.wheel_pins import HED
@@ -25,7 +24,7 @@ from pipeline.reconstruction.images import as_float
 from pipeline.reconstruction.painted import BACKGROUND, GLASSES, HAIR, OTHER, SKIN
 from pipeline.reconstruction.witnesses import Witnesses
 from pipeline.settings.schema import Config
-from pipeline.texture.evidence import SCALE, View, look, measure
+from pipeline.texture.evidence import CHANNELS, SCALE, View, look, measure
 from style_transfer.features import VGG16Hypercolumns
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "label_weights.npz"
@@ -42,7 +41,7 @@ SPECK, HOLE = 40.0, 40.0  # square mm: smaller spots of anything but skin, or of
 LEAST_FRAME, FRAME_GAP = 30.0, 6.0  # mm: extent of the largest piece of a frame at least; pieces may be this far apart
 HAIR_MARGIN = 3.0  # mm beside hair over which skin gains weight: single hairs and their shadow lie there
 FEATHER = 0.4  # mm, of the mask's edge where labels were painted
-EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # mm and squared brightness: the guided filter that brings labels to the photo's size
+EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # of the guided filter to the photo's size: mm, squared brightness
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,9 @@ def labels_of(reconstruction: Reconstruction, config: Config) -> Labels | None:
         found = label_photo(photo, reconstruction, reconstruction.witnesses, trunk(), config.detect.glasses)
     if reconstruction.painted is None:
         return found
-    pixels = reconstruction.camera.fx * PUPIL_DISTANCE / 1000 / max(float(np.median(reconstruction.mesh.vertices[:, 2])), 1e-9)
-    return painted_over(found, reconstruction.painted, FEATHER * max(pixels, 0.5))
+    view = look(as_float(reconstruction.photo), reconstruction)
+    pixels = 1.0 if view is None else SCALE * (view.window[2] - view.window[0]) / view.inside.shape[1]  # per mm
+    return painted_over(found, reconstruction.painted, FEATHER * pixels)
 
 
 def painted_over(found: Labels | None, painted: np.ndarray, feather: float) -> Labels:
@@ -97,16 +97,16 @@ def label_photo(
     features: VGG16Hypercolumns | None,
     glasses: Literal["remove", "keep"] = "remove",
 ) -> Labels:
-    """Labels every pixel. What the mesh does not show well enough to tell is background, or skin where the mesh covers it.
+    """Labels every pixel; all are skin where too little of the face is seen to tell.
 
     features: HED's trunk; None where its weights are missing, which costs accuracy. glasses: with `keep` they are skin.
     """
     height, width = photo.shape[:2]
     view = look(photo, reconstruction)
-    if view is None:
+    channels = None if view is None else measure(view, features, witnesses)
+    if channels is None:
         return Labels(np.full((height, width), SKIN, np.uint8), np.ones((height, width), np.float32))
-    shares = pixel_shares(view, measure(view, features, witnesses))
-    shares = _cleaned(view, _walked(view, shares))
+    shares = _cleaned(view, _walked(view, pixel_shares(view, channels)))
     if glasses == "keep":
         shares[..., SKIN] += shares[..., GLASSES]
         shares[..., GLASSES] = 0
@@ -125,11 +125,11 @@ def first_inputs(channels: dict[str, np.ndarray]) -> np.ndarray:
     """Inputs [h, w, C] float32 of the first round: the channels, and means of some around each pixel."""
     chosen = np.stack([channels[name] for name in AROUND], -1)
     means = [_mean(chosen, reach) for reach in REACHES]
-    return np.concatenate([np.stack(list(channels.values()), -1), *means], -1).astype(np.float32)
+    return np.concatenate([np.stack([channels[name] for name in CHANNELS], -1), *means], -1).astype(np.float32)
 
 
 def second_inputs(view: View, inputs: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Inputs [h, w, D] float32 of the second round: those of the first, and its shares here, around and at the mirror point."""
+    """Inputs [h, w, D] float32 of the second round: the first's, and its shares here, around and mirrored."""
     means = [_mean(shares, reach) for reach in SECOND_REACHES]
     mirrored = np.where(view.twin_seen[..., None] > 0.5, view.of_twin(shares[..., :4]), 0.25)
     return np.concatenate([inputs, shares, *means, mirrored], -1).astype(np.float32)
@@ -173,14 +173,15 @@ def _mean(image: np.ndarray, reach: float) -> np.ndarray:
     if reach * SCALE >= 4:  # a wide Gaussian is accurate enough on a smaller grid
         size, small = image.shape[1::-1], tuple(max(side // 4, 1) for side in image.shape[1::-1])
         shrunk = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in parts)
-        parts = [cv2.resize(cv2.GaussianBlur(part, (0, 0), reach * SCALE / 4), size, interpolation=cv2.INTER_LINEAR) for part in shrunk]
+        wide = (cv2.GaussianBlur(part, (0, 0), reach * SCALE / 4) for part in shrunk)
+        parts = [cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in wide]
     else:
         parts = [cv2.GaussianBlur(part, (0, 0), reach * SCALE) for part in parts]
     return np.concatenate([np.atleast_3d(part) for part in parts], -1)
 
 
 def _walked(view: View, shares: np.ndarray) -> np.ndarray:
-    """Shares [h, w, 5] where pixels that are not sure follow, by a random walk, the sure ones that no edge parts them from."""
+    """Shares [h, w, 5]; pixels that are not sure follow, by a random walk, sure ones that no edge parts them from."""
     best = shares.argmax(-1)
     seeds = np.where(shares.max(-1) > SURE, best + 1, 0)
     present = np.unique(seeds[seeds > 0])
@@ -201,32 +202,35 @@ def _walked(view: View, shares: np.ndarray) -> np.ndarray:
 
 
 def _cleaned(view: View, shares: np.ndarray) -> np.ndarray:
-    """Shares [h, w, 5] without specks: what is too small for anything before a face is skin; so is a glint that no frame
-    goes with."""
-    labels = _decided(shares)
+    """Shares [h, w, 5] without specks: spots too small for anything before a face are skin, small spots of skin within
+    such things are none, and glasses without a frame are skin."""
     result = shares.copy()
-    square = SCALE**2  # pixels per square mm
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats((view.inside & (labels != SKIN)).astype(np.uint8), connectivity=8)
+    glasses = _decided(shares) == GLASSES
+    frame = _frame(glasses)
+    near_frame = cv2.dilate(frame.astype(np.uint8), _disc(FRAME_GAP * SCALE)) > 0
     rim = view.inside & (cv2.erode(view.inside.astype(np.uint8), np.ones((3, 3)), borderValue=0) == 0)
-    at_rim = np.isin(np.arange(len(statistics)), parts[rim])
-    specks = (statistics[:, cv2.CC_STAT_AREA] < SPECK * square) & ~at_rim
-    _, frames, statistics, _ = cv2.connectedComponentsWithStats((labels == GLASSES).astype(np.uint8), connectivity=8)
-    extent = np.hypot(statistics[:, cv2.CC_STAT_WIDTH], statistics[:, cv2.CC_STAT_HEIGHT]) / SCALE
-    largest = extent[1:].max(initial=0)
-    no_frame = (extent < LEAST_FRAME) if largest >= LEAST_FRAME else np.ones(len(extent), bool)
-    near = cv2.dilate(np.isin(frames, np.flatnonzero(~no_frame & (np.arange(len(extent)) > 0))).astype(np.uint8), _disc(FRAME_GAP * SCALE)) > 0
-    specks[0], no_frame[0] = False, False
-    remove = specks[parts] | (no_frame[frames] & ~near)
-    remove &= ~(near & (labels == GLASSES))
-    result[remove] = np.eye(5, dtype=np.float32)[SKIN]
-    # Skin in a hand, a hat or a lens is none.
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats((view.inside & (_decided(result) == SKIN)).astype(np.uint8), connectivity=4)
-    holes = statistics[:, cv2.CC_STAT_AREA] < HOLE * square
-    holes[0] = False
-    within = holes[parts] & ~near
-    result[within, SKIN] = 0
-    result[within] /= np.maximum(result[within].sum(1, keepdims=True), 1e-6)
+    specks = _small(view.inside & (_decided(shares) != SKIN), SPECK, rim, connectivity=8)
+    result[np.where(glasses, ~near_frame, specks)] = np.eye(5, dtype=np.float32)[SKIN]
+    holes = _small(view.inside & (_decided(result) == SKIN), HOLE, None, connectivity=4) & ~near_frame
+    result[holes, SKIN] = 0
+    result[holes] /= np.maximum(result[holes].sum(1, keepdims=True), 1e-6)
     return result
+
+
+def _frame(glasses: np.ndarray) -> np.ndarray:
+    """The pieces of glasses [h, w] bool that are long enough for a part of a frame, or for a lens."""
+    _, pieces, statistics, _ = cv2.connectedComponentsWithStats(glasses.astype(np.uint8), connectivity=8)
+    extent = np.hypot(statistics[:, cv2.CC_STAT_WIDTH], statistics[:, cv2.CC_STAT_HEIGHT]) / SCALE
+    return glasses & (extent[pieces] >= LEAST_FRAME)
+
+
+def _small(area: np.ndarray, limit: float, sparing: np.ndarray | None, connectivity: int) -> np.ndarray:
+    """The pieces of an area [h, w] bool of less than `limit` square mm, but for those that meet `sparing`."""
+    _, pieces, statistics, _ = cv2.connectedComponentsWithStats(area.astype(np.uint8), connectivity=connectivity)
+    small = statistics[:, cv2.CC_STAT_AREA] < limit * SCALE**2
+    if sparing is not None:
+        small[pieces[sparing]] = False
+    return area & small[pieces]
 
 
 def _disc(radius: float) -> np.ndarray:

@@ -49,7 +49,7 @@ def own_skin(
     skin = shares.skin
     if near is not None:
         skin = skin + near * (shares.own - shares.hair - shares.skin)  # hair that grows there needs no margin
-    skin = visibility * skin
+    skin = visibility * np.clip(skin, 0, 1)
     score = skin_difference(head, sampled, skin, normals)
     if score is None:
         return skin, np.ones(skin.shape, np.float32)
