@@ -19,7 +19,7 @@ from renderer.visibility import texel_geometry
 
 pytestmark = pytest.mark.slow
 
-SIZE = 256
+SIZE = 512
 SETTINGS = [
     f"texture_size={SIZE}", "render.maximum_size=512", "refine.iterations=6", "refine.rendering_iterations=30",
     "refine.features=patches", "device=cpu", "output.preview_size=96",
