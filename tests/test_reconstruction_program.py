@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 300, 280
 class Stub:
     """A system that takes 16 photos at once and notes how many pixels it is handed."""
 
-    name, parts, symmetric, witnesses, metres_per_unit, parse, batch = "stub", (), True, False, 1.0, None, 16
+    name, parts, symmetric, metres_per_unit, parse, batch = "stub", (), True, 1.0, None, 16
     handed: ClassVar[list[int]] = []
 
     def __init__(self, config: Config):

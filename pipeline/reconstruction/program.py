@@ -17,7 +17,7 @@ from pipeline.reconstruction.detect import FoundFaces, detections_of, find_faces
 from pipeline.reconstruction.folder import save_reconstruction
 from pipeline.reconstruction.images import as_bytes, read_focal_length, read_photo
 from pipeline.reconstruction.photos import Photo, face_names, faces_of, find_photos, is_reconstruction, sample_photos
-from pipeline.reconstruction.systems import SYSTEMS, Made, cut, find_witnesses, present
+from pipeline.reconstruction.systems import SYSTEMS, Made, cut, present
 from pipeline.runs.files import is_finished, results_fingerprint
 from pipeline.runs.manifest import Outcome, Plan
 from pipeline.runs.run_folder import RunFolder
@@ -168,7 +168,6 @@ class Reconstructor:
             with self._run.replaced_reconstruction(name) as folder:
                 crop = cut(found.faces.pixels, result.crop)
                 save_reconstruction(
-                    folder, result.mesh, result.camera, crop, result.mask, source, content, one.rig,
-                    find_witnesses(crop) if one.system.witnesses else None,
-                )  # fmt: skip
+                    folder, result.mesh, result.camera, crop, result.mask, source, content, one.rig, one.witnesses
+                )
         return names

@@ -42,6 +42,7 @@ class Made:
     geometry: FaceGeometry
     system: type  # of SYSTEMS: the one that made it
     rig: Rig | None = None
+    witnesses: Witnesses | None = None  # of its crop
     note: str = ""  # why it was made by another system than usual
 
 
@@ -52,7 +53,6 @@ class FaceMesh:
     parts = ("mtcnn", "face_mesh")
     metres_per_unit = 1.0
     symmetric = True
-    witnesses = True  # MediaPipe runs in this process
     batch = 1
 
     def __init__(self, config: Config):
@@ -67,8 +67,7 @@ class FaceMesh:
     def make(self, found: Sequence[FoundFaces]) -> list[list[Made]]:
         """Raises FaceGeometryError."""
         return [
-            [Made(face_mesh_geometry(photo.pixels, landmarks, self._settings), FaceMesh) for _, landmarks in photo.faces]
-            for photo in found
+            [made_of_face_mesh(photo.pixels, landmarks, self._settings) for _, landmarks in photo.faces] for photo in found
         ]
 
 
@@ -80,6 +79,12 @@ def face_mesh_geometry(pixels: np.ndarray, landmarks: np.ndarray, settings: Reco
     height, width = pixels.shape[:2]
     result = reconstruct(landmarks[:POINTS], width, height, settings.crop_margin, settings.subdivisions)
     return replace(result, mask=face_mask(cut(pixels, result.crop), result, PUPIL_DISTANCE))
+
+
+def made_of_face_mesh(pixels: np.ndarray, landmarks: np.ndarray, settings: ReconstructSettings, note: str = "") -> Made:
+    """What Face Mesh makes of a face in the upright photo, uint8 [H, W, 3]. Raises FaceGeometryError."""
+    geometry = face_mesh_geometry(pixels, landmarks, settings)
+    return Made(geometry, FaceMesh, witnesses=find_witnesses(cut(pixels, geometry.crop)), note=note)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,6 @@ class Head:
     parts = ("mtcnn", "face_mesh", "head")
     metres_per_unit = 1.0
     symmetric = True
-    witnesses = True
     batch = 1
 
     def __init__(self, config: Config):
@@ -147,7 +151,7 @@ class Head:
             if self._settings.system == "head":
                 raise
             note = f"a face instead of a head: {error}"
-            return Made(face_mesh_geometry(photo.pixels, landmarks, self._settings), FaceMesh, note=note)
+            return made_of_face_mesh(photo.pixels, landmarks, self._settings, note)
         crop = left, top, *size = crop_around(landmarks, width, height, self._settings.crop_margin)
         whole = fit.camera
         camera = Camera(*size, whole.fx, whole.fy, whole.cx - left, whole.cy - top)
@@ -155,8 +159,9 @@ class Head:
         mesh = Mesh(fit.vertices[topology.vertices], topology.faces, self._layout.uvs, self._layout.uv_triangles)
         result = FaceGeometry(mesh, camera, crop, fit.head_to_camera)
         point_uvs = topology.point_uvs(load_head_points())
-        mask = face_mask(cut(photo.pixels, crop), result, PUPIL_DISTANCE, point_uvs)
-        return Made(replace(result, mask=mask), Head, topology.rig(fit, self._model))
+        pixels = cut(photo.pixels, crop)
+        mask = face_mask(pixels, result, PUPIL_DISTANCE, point_uvs)
+        return Made(replace(result, mask=mask), Head, topology.rig(fit, self._model), find_witnesses(pixels))
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,6 @@ class Deep3DFaceRecon:
     parts = ("mtcnn", "deep3dfacerecon")
     metres_per_unit = 0.1
     symmetric = False  # the layout of the Basel Face Model is symmetric only roughly
-    witnesses = False  # torch and MediaPipe cannot share a process
     parse = None
     batch = 16
 

@@ -39,7 +39,7 @@ SECOND_REACHES = (1.0, 3.0, 8.0, 20.0)
 SURE, WALK_BETA, WALK_SHARE = 0.9, 1000.0, 0.7  # of seeds; contrast of the walk; its share of the result
 SPECK, HOLE = 40.0, 40.0  # square mm: smaller spots of anything but skin, or of skin, are none
 LEAST_FRAME, FRAME_GAP = 30.0, 6.0  # mm: extent of the largest piece of a frame at least; pieces may be this far apart
-HAIR_MARGIN = 3.0  # mm beside hair over which skin gains weight: single hairs and their shadow lie there
+HAIR_MARGIN = 4.0  # mm beside hair over which skin gains full weight: single hairs and their shadow lie there
 FEATHER = 0.4  # mm, of the mask's edge where labels were painted
 EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # of the guided filter to the photo's size: mm, squared brightness
 
@@ -256,7 +256,7 @@ def _in_photo(view: View, photo: np.ndarray, shares: np.ndarray, person: np.ndar
     window = np.s_[top:bottom, left:right]
     labels[window] = _decided(fine)
     away = cv2.distanceTransform((labels[window] != HAIR).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    skin[window] = fine[..., SKIN] * np.clip(away / (HAIR_MARGIN * SCALE * ratio), 0, 1)
+    skin[window] = fine[..., SKIN] * (0.5 + 0.5 * np.clip(away / (HAIR_MARGIN * SCALE * ratio), 0, 1))
     return Labels(labels, skin)
 
 
