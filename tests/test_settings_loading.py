@@ -112,7 +112,7 @@ def test_every_override_has_its_reason(path):
 def test_default_config_is_the_default():
     assert load_config() == load_config("default") == load_config("configs/default.yaml")
     assert load_config().texture_size == 2048
-    assert load_config("quick").texture_size == 512
+    assert load_config("quick").texture_size == 1024
 
 
 def test_file_changes_defaults_and_overrides_change_the_file(yaml_file):
