@@ -73,7 +73,7 @@ def test_both_sides_are_filled(finished, test_data):
         unseen = mask & (visibility < 0.5)
         # Pupils, lashes, dark hair and the back of the mouth may be nearly black.
         assert unseen.sum() > 1000 and (texture[unseen].max(-1) > 0.03).mean() > 0.99
-        assert texture[mask & (visibility < 0.99)].max(-1).min() > 0  # nowhere is nothing
+        assert texture[mask & (visibility < 0.9)].max(-1).min() > 0  # nowhere is nothing
         assert (texture[mask].max(-1) > 0.03).mean() > 0.99
         for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
             assert texture[half][mask[half]].mean() > 0.15
