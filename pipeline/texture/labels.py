@@ -114,11 +114,10 @@ def label_photo(
 
 
 def pixel_shares(view: View, channels: dict[str, np.ndarray]) -> np.ndarray:
-    """The share [h, w, 5] float32 of each label on the view's grid. channels: of `measure`."""
-    first, second = _networks()
+    """The share [h, w, 5] float32 of each label on the view's grid: the networks' mean. channels: of `measure`."""
     inputs = first_inputs(channels)
-    shares = first(inputs)
-    return second(second_inputs(view, inputs, shares))
+    found = [second(second_inputs(view, inputs, first(inputs))) for first, second in _networks()]
+    return np.mean(found, axis=0, dtype=np.float32)
 
 
 def first_inputs(channels: dict[str, np.ndarray]) -> np.ndarray:
@@ -155,16 +154,18 @@ class Perceptron:
 
 
 @cache
-def _networks() -> tuple[Perceptron, Perceptron]:
-    """The two rounds."""
-    networks = []
+def _networks() -> list[tuple[Perceptron, Perceptron]]:
+    """The two rounds of each member."""
     with np.load(WEIGHTS, allow_pickle=False) as archive:
-        for name in ("first", "second"):
-            count = sum(key.startswith(f"{name}_weights") for key in archive)
-            read = lambda key: archive[f"{name}_{key}"].astype(np.float32)  # noqa: B023  used at once
-            layers = tuple((read(f"weights{k}"), read(f"biases{k}")) for k in range(count))
-            networks.append(Perceptron(read("mean"), read("spread"), layers))
-    return networks[0], networks[1]
+        arrays = {key: archive[key].astype(np.float32) for key in archive}
+
+    def network(name: str) -> Perceptron:
+        count = sum(key.startswith(f"{name}_weights") for key in arrays)
+        layers = tuple((arrays[f"{name}_weights{k}"], arrays[f"{name}_biases{k}"]) for k in range(count))
+        return Perceptron(arrays[f"{name}_mean"], arrays[f"{name}_spread"], layers)
+
+    members = sum(key.endswith("first_mean") for key in arrays)
+    return [(network(f"{member}_first"), network(f"{member}_second")) for member in range(members)]
 
 
 def _mean(image: np.ndarray, reach: float) -> np.ndarray:
