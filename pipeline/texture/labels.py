@@ -14,6 +14,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 from skimage.segmentation import random_walker
 
 from external.setup import FOLDER as SETUP_FOLDER
@@ -144,13 +145,15 @@ class Perceptron:
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Shares [h, w, K], which sum to 1, of inputs [h, w, C]."""
-        values = np.clip((inputs.reshape(-1, inputs.shape[-1]) - self.mean) / self.spread, -5, 5)
+        values = torch.from_numpy(np.ascontiguousarray(inputs, np.float32)).flatten(0, 1)
+        mean, spread = (torch.from_numpy(np.asarray(array, np.float32)) for array in (self.mean, self.spread))
+        values = ((values - mean) / spread).clamp_(-5, 5)
         for k, (weights, biases) in enumerate(self.layers):
-            values = values @ weights.T + biases
+            weights, biases = (torch.from_numpy(np.asarray(array, np.float32)) for array in (weights, biases))
+            values = torch.addmm(biases, values, weights.T)
             if k < len(self.layers) - 1:
-                values = np.maximum(values, 0)
-        values = np.exp(values - values.max(1, keepdims=True))
-        return (values / values.sum(1, keepdims=True)).reshape(*inputs.shape[:2], -1)
+                values = values.relu_()
+        return torch.softmax(values, 1).reshape(*inputs.shape[:2], -1).numpy()
 
 
 @cache
