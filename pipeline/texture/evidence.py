@@ -273,7 +273,7 @@ def trunk_maps(image: np.ndarray, features: VGG16Hypercolumns) -> list[np.ndarra
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] * 2 - 1
     with torch.no_grad():
         maps = features.first_maps(tensor, TRUNK_MAPS[-1] + 1)
-    return [np.sqrt(np.maximum(maps[k][0].permute(1, 2, 0).float().numpy(), 0)) for k in TRUNK_MAPS]
+    return [maps[k][0].permute(1, 2, 0).float().clamp_min(0).sqrt_().numpy() for k in TRUNK_MAPS]
 
 
 def trunk_channels(

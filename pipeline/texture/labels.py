@@ -14,6 +14,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 from skimage.segmentation import random_walker
 
 from external.setup import FOLDER as SETUP_FOLDER
@@ -114,11 +115,10 @@ def label_photo(
 
 
 def pixel_shares(view: View, channels: dict[str, np.ndarray]) -> np.ndarray:
-    """The share [h, w, 5] float32 of each label on the view's grid. channels: of `measure`."""
-    first, second = _networks()
+    """The share [h, w, 5] float32 of each label on the view's grid: the networks' mean. channels: of `measure`."""
     inputs = first_inputs(channels)
-    shares = first(inputs)
-    return second(second_inputs(view, inputs, shares))
+    found = [second(second_inputs(view, inputs, first(inputs))) for first, second in _networks()]
+    return np.mean(found, axis=0, dtype=np.float32)
 
 
 def first_inputs(channels: dict[str, np.ndarray]) -> np.ndarray:
@@ -145,26 +145,30 @@ class Perceptron:
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Shares [h, w, K], which sum to 1, of inputs [h, w, C]."""
-        values = np.clip((inputs.reshape(-1, inputs.shape[-1]) - self.mean) / self.spread, -5, 5)
+        values = torch.from_numpy(np.ascontiguousarray(inputs, np.float32)).flatten(0, 1)
+        mean, spread = (torch.from_numpy(np.asarray(array, np.float32)) for array in (self.mean, self.spread))
+        values = ((values - mean) / spread).clamp_(-5, 5)
         for k, (weights, biases) in enumerate(self.layers):
-            values = values @ weights.T + biases
+            weights, biases = (torch.from_numpy(np.asarray(array, np.float32)) for array in (weights, biases))
+            values = torch.addmm(biases, values, weights.T)
             if k < len(self.layers) - 1:
-                values = np.maximum(values, 0)
-        values = np.exp(values - values.max(1, keepdims=True))
-        return (values / values.sum(1, keepdims=True)).reshape(*inputs.shape[:2], -1)
+                values = values.relu_()
+        return torch.softmax(values, 1).reshape(*inputs.shape[:2], -1).numpy()
 
 
 @cache
-def _networks() -> tuple[Perceptron, Perceptron]:
-    """The two rounds."""
-    networks = []
+def _networks() -> list[tuple[Perceptron, Perceptron]]:
+    """The two rounds of each member."""
     with np.load(WEIGHTS, allow_pickle=False) as archive:
-        for name in ("first", "second"):
-            count = sum(key.startswith(f"{name}_weights") for key in archive)
-            read = lambda key: archive[f"{name}_{key}"].astype(np.float32)  # noqa: B023  used at once
-            layers = tuple((read(f"weights{k}"), read(f"biases{k}")) for k in range(count))
-            networks.append(Perceptron(read("mean"), read("spread"), layers))
-    return networks[0], networks[1]
+        arrays = {key: archive[key].astype(np.float32) for key in archive}
+
+    def network(name: str) -> Perceptron:
+        count = sum(key.startswith(f"{name}_weights") for key in arrays)
+        layers = tuple((arrays[f"{name}_weights{k}"], arrays[f"{name}_biases{k}"]) for k in range(count))
+        return Perceptron(arrays[f"{name}_mean"], arrays[f"{name}_spread"], layers)
+
+    members = sum(key.endswith("first_mean") for key in arrays)
+    return [(network(f"{member}_first"), network(f"{member}_second")) for member in range(members)]
 
 
 def _mean(image: np.ndarray, reach: float) -> np.ndarray:
