@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from external.assets import VGG16_URL, Obtained, used_by
+from external.assets import VGG16_URL, Obtained, missing_files, used_by
 from external.setup import COMMAND as SETUP_COMMAND
 from external.vgg16 import HED_ENDING, read_network
 from pipeline.runs.jobs import FEWEST_THREADS
@@ -101,13 +101,16 @@ def choose_backends(config: Config, obtained: Obtained, threads: int = 0) -> Bac
     renderer = choose_renderer(config.renderer, device)
     features = choose_features(config.refine, device, obtained.vgg16)
     set_up_torch(threads or config.threads, device)
+    assets = features.assets + renderer.assets + (used_by("arcface") if obtained.arcface.is_file() else [])
+    # The labels look at the photo with HED's trunk.
+    labels = [] if missing_files("hed") or not config.unwrap.exclude_hair else used_by("hed")
     return Backends(
         device,
         features,
         renderer,
         memory_each(config, features.kind),
         refinement_seconds(config, features.kind) if device.type == "cpu" else None,
-        features.assets + renderer.assets + (used_by("arcface") if obtained.arcface.is_file() else []),
+        assets + [asset for asset in labels if asset not in assets],
     )
 
 
