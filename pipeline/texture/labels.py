@@ -7,6 +7,8 @@ to the others gives labels whose borders lie on the photo's edges.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +43,7 @@ SURE, WALK_BETA, WALK_SHARE = 0.9, 1000.0, 0.7  # of seeds; contrast of the walk
 SPECK, HOLE = 40.0, 40.0  # square mm: smaller spots of anything but skin, or of skin, are none
 LEAST_FRAME, FRAME_GAP = 30.0, 6.0  # mm: extent of the largest piece of a frame at least; pieces may be this far apart
 HAIR_MARGIN = 4.0  # mm beside hair over which skin gains full weight: single hairs and their shadow lie there
+THREADS = 2  # of torch, whatever the run has
 FEATHER = 0.4  # mm, of the mask's edge where labels were painted
 EDGE_RADIUS, EDGE_EPSILON = 1.0, 1e-3  # of the guided filter to the photo's size: mm, squared brightness
 
@@ -104,14 +107,27 @@ def label_photo(
     """
     height, width = photo.shape[:2]
     view = look(photo, reconstruction)
-    channels = None if view is None else measure(view, features, witnesses)
-    if channels is None:
-        return Labels(np.full((height, width), SKIN, np.uint8), np.ones((height, width), np.float32))
-    shares = _cleaned(view, _walked(view, pixel_shares(view, channels)))
+    with _threads(THREADS):
+        channels = None if view is None else measure(view, features, witnesses)
+        if channels is None:
+            return Labels(np.full((height, width), SKIN, np.uint8), np.ones((height, width), np.float32))
+        shares = pixel_shares(view, channels)
+    shares = _cleaned(view, _walked(view, shares))
     if glasses == "keep":
         shares[..., SKIN] += shares[..., GLASSES]
         shares[..., GLASSES] = 0
     return _in_photo(view, photo, shares, None if witnesses is None else witnesses.person_in(width, height))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Runs torch with this many threads, as the last bits of its products, and so a label here and there, depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pixel_shares(view: View, channels: dict[str, np.ndarray]) -> np.ndarray:
