@@ -159,7 +159,7 @@ def test_the_command_line():
         ["photos", "-c", "default", "-c", "quick", "--variant", "plain refine.style_weight=0", "seed=4", masks]
     )
     assert list(given.configs) == ["default", "quick", "plain"] and given.inputs == ["photos"]
-    assert {config.texture_size for config in given.configs.values()} == {1024}
+    assert {config.texture_size for config in given.configs.values()} == {512}
     assert given.configs["plain"].refine.style_weight == 0 and given.configs["plain"].seed == 4
     assert given.yaws == [-65, -45, 45, 65] and given.baseline == "completion_rendering"
     quick = options.parse(["--quick", "--own-size", "--yaws=-30", "texture_size=768", masks])

@@ -22,9 +22,9 @@ MEGATEXEL = 2**20
 # Measured on 2 x86-64 cores; texels in millions:
 # seconds = fixed + steps * (step + texels * step_texels) + texels * once.
 _SECONDS = {
-    "none": {"fixed": 0.8, "step": 0.01, "step_texels": 0.1, "once": 5.3},
-    "patches": {"fixed": 0.8, "step": 0.03, "step_texels": 0.15, "once": 5.3},
-    "vgg16": {"fixed": 5.0, "step": 0.8, "step_texels": 7.0, "once": 5.3},
+    "none": {"fixed": 3.0, "step": 0.01, "step_texels": 0.04, "once": 3.0},
+    "patches": {"fixed": 3.0, "step": 0.03, "step_texels": 0.06, "once": 3.0},
+    "vgg16": {"fixed": 7.0, "step": 0.8, "step_texels": 7.0, "once": 3.0},
 }
 
 
@@ -207,7 +207,7 @@ def schedule(config: Config, features: str, has_content: bool) -> RefineSettings
 
 def memory_each(config: Config, features: str) -> float:
     """Peak memory in bytes of a process that refines a photo of 1 or 2 megapixels on a CPU."""
-    return 1.0e9 + 0.35e9 * config.texture_size**2 / MEGATEXEL + (1.2e9 if features == "vgg16" else 0)
+    return 1.1e9 + 0.36e9 * config.texture_size**2 / MEGATEXEL + (1.2e9 if features == "vgg16" else 0)
 
 
 def refinement_seconds(config: Config, features: str) -> float:

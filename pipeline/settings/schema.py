@@ -26,9 +26,9 @@ class DetectSettings(Settings):
     """Smallest face in pixels; MTCNN finds few below 40."""
     try_turned: bool = True
     """If no face is found, try the photo turned by 90, 180 and 270 degrees."""
-    glasses: Literal["remove", "keep"] = "remove"
-    """remove: frames of glasses, dark lenses and reflections on lenses count as unseen, like hair and hands. keep: glasses
-    stay in the texture, as part of the face."""
+    glasses: Literal["remove", "keep"] = "keep"
+    """keep: glasses stay in the texture, as part of the face. remove: frames of glasses, dark lenses and reflections on lenses
+    count as unseen, like hair and hands; thin frames are found in part only, so that pieces of them may stay."""
 
 
 class ReconstructSettings(Settings):

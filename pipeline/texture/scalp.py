@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from pipeline.reconstruction.folder import Reconstruction
 from pipeline.texture.ears import CORE, EAR_OUT, SIDE, of_vertices, out_of_head, skin_around, skin_vertices
 from pipeline.texture.head_parts import COARSE, HeadTexels
-from pipeline.texture.labels import HAIR
+from pipeline.texture.labels import HAIR, OTHER
 from pipeline.texture.own_skin import EDGE_MARGIN, Labelled
 from renderer.dilate import push_pull
 from renderer.interpolate import interpolate
@@ -51,6 +51,7 @@ MIRRORED = 0.4  # weight of evidence from the other side
 LEAST_SCALP, LEAST_HAIR = 300.0, 0.12  # square mm that must be seen to judge; share of hair of a head that is not bald
 
 LEAST_COLOUR = 150.0  # square mm of hair whose colour counts
+HAT_SHARE = 1.0  # of other things above the eyes, against hair, from which on there is a hat
 COLOUR_BLUR, COLOUR_REACH, COLOUR_RANGE = 5.0, 30.0, 0.6  # of the hair's shading; over which it fades; natural logs
 NEAR_HEAD = 25.0  # from the head, within which hair tells its colour
 OFFSET = 0.02  # added before the logarithm
@@ -62,7 +63,7 @@ FEATHER = 1.5  # of the hairline by single strands
 # Degrees from the front: widths over which hair gets dense.
 DENSE = np.array([(0, 8), (30, 8), (60, 11), (95, 12), (180, 24)], np.float64)
 
-HIDDEN = "the photo does not show the colour of the hair: the scalp is filled from the skin"
+HIDDEN = "the photo does not show the colour of the hair, or a hat hides it: the scalp is filled from the skin"
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ def _hair_colour(
 ) -> tuple[np.ndarray, float] | None:
     """Median of the log colours [3] of the hair near the head and the deviation of its log brightness.
 
-    None: the photo shows too little hair.
+    None: the photo shows too little hair, or a hat, whose badges and edges may be taken for hair.
     """
     photo = reconstruction.photo
     height, width = labels.shape
@@ -293,13 +294,26 @@ def _hair_colour(
     beside = cv2.resize(beside.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     depth = cv2.distanceTransform((labels == HAIR).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     inside = (beside > 0) & (depth > 2 * EDGE_MARGIN * pixels_per_mm)
-    if inside.sum() < LEAST_COLOUR * pixels_per_mm**2:
+    above = (beside > 0) & _above_eyes(reconstruction, labels.shape)
+    hat = (labels[above] == OTHER).sum() > HAT_SHARE * (labels[above] == HAIR).sum()
+    if hat or inside.sum() < LEAST_COLOUR * pixels_per_mm**2:
         return None
     bright = np.log(photo.mean(-1, dtype=np.float32) / 255 + OFFSET)
     detail = bright - cv2.GaussianBlur(bright, (0, 0), STRANDS[-1][0] * pixels_per_mm)
     amplitude = PLAIN_STRANDS * 1.4826 * float(np.median(np.abs(detail[inside])))
     colours = np.log(photo[inside] / np.float32(255) + OFFSET)
     return np.median(colours, axis=0), float(np.clip(amplitude, *AMPLITUDE))
+
+
+def _above_eyes(reconstruction: Reconstruction, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels [H, W] bool of the photo that lie above the eyes, as the head stands; all of a head without eyes."""
+    if len(reconstruction.rig.eye_names) != 2:
+        return np.ones(shape, bool)
+    pose, centre = reconstruction.head_to_camera, reconstruction.rig.eye_centres.mean(0)
+    upwards = np.linalg.norm(np.subtract(*reconstruction.rig.eye_centres)) * np.array([0.0, 1.0, 0.0])
+    eyes, top = reconstruction.camera.project(np.stack([centre, centre + upwards]) @ pose[:3, :3].T + pose[:3, 3])
+    rows, columns = np.indices(shape)
+    return (columns + 0.5 - eyes[0]) * (top - eyes)[0] + (rows + 0.5 - eyes[1]) * (top - eyes)[1] > 0
 
 
 def _shading(
