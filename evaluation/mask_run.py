@@ -3,8 +3,6 @@
 OUT/occluders.csv, occluders.json and occluders.md hold the scores, by kind and by photo; OUT/occluders.png shows them.
 """
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,6 +15,7 @@ from evaluation.masks import NOTHING, TITLES, Case, MaskScores
 from evaluation.occluders import KINDS
 from evaluation.options import EvaluationArguments
 from evaluation.statistics import estimate
+from evaluation.tables import write_scores
 from pipeline.reconstruction.images import read_photo
 from pipeline.reconstruction.photos import Subject, resolve_inputs
 from pipeline.runs.backends import choose_device, set_up_torch
@@ -96,13 +95,8 @@ def _line(scores: dict[str, float]) -> str:
 
 def write_tables(arguments: EvaluationArguments, scores: Sequence[MaskScores], about: dict) -> None:
     """occluders.csv, occluders.json and occluders.md."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("photo", "kind", "number", "measure", "value"))
-    for one in scores:
-        for measure, value in one.scores.items():
-            rows.writerow((one.photo, one.kind, one.number, measure, f"{value:.6g}"))
-    write_text(arguments.out / "occluders.csv", text.getvalue())
+    rows = [((one.photo, one.kind, one.number), one.scores) for one in scores]
+    write_scores(arguments.out / "occluders.csv", ("photo", "kind", "number"), rows)
     kinds = [kind for kind in KINDS if kind in arguments.kinds]
     by_kind = {kind: _means([one for one in scores if one.kind == kind]) for kind in [*kinds, NOTHING]}
     problems = [*about["problems"], *(f"{_name(one)}: {one.problem}" for one in scores if one.problem)]

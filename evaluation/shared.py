@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from evaluation.options import HEAD_SCALE
-from external.anny import HeadModel, load_head_layout, load_head_model
+from external.anny import HeadModel, load_head_layout
 from external.anny.points import LIDS, LIPS, POINTS, load_head_points
 from external.face_mesh.template import Template, load_template
-from external.setup import FOLDER as SETUP_FOLDER
-from external.wheel_pins import HEAD
 from pipeline.reconstruction.folder import Reconstruction
+from pipeline.reconstruction.head_data import set_up_head_model
 from pipeline.reconstruction.systems import HeadTopology
+from pipeline.settings.errors import ConfigError
 from renderer.dilate import nearest
 from renderer.interpolate import interpolate
 from renderer.rasterize import rasterize_uv
@@ -78,10 +78,9 @@ def _face_mask(level: int) -> SharedFace:
 def head() -> SharedFace | None:
     """The shared face in the head's layout; None without the head model, which the set-up makes."""
     try:
-        model = load_head_model(SETUP_FOLDER / HEAD.makes.path)
-    except (OSError, ValueError, KeyError):
+        return _of_head(set_up_head_model())
+    except ConfigError:
         return None
-    return _of_head(model)
 
 
 def _of_head(model: HeadModel) -> SharedFace:

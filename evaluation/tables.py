@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,12 +25,17 @@ GROUPS = (
 
 def write_results(path: Path, records: Sequence[Record]) -> None:
     """results.csv: photo, view, method, measure, value; one line per score."""
+    write_scores(path, ("photo", "view", "method"), [((r.photo, r.angle, r.method), r.scores) for r in records])
+
+
+def write_scores(path: Path, columns: Sequence[str], scored: Iterable[tuple[Sequence, Mapping[str, float]]]) -> None:
+    """A CSV file with one line per score: what was scored, in these columns, then measure and value."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("photo", "view", "method", "measure", "value"))
-    for record in records:
-        for measure, value in record.scores.items():
-            rows.writerow((record.photo, record.angle, record.method, measure, f"{value:.6g}"))
+    rows.writerow((*columns, "measure", "value"))
+    for what, scores in scored:
+        for measure, value in scores.items():
+            rows.writerow((*what, measure, f"{value:.6g}"))
     write_text(path, text.getvalue())
 
 

@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def silence_native_logs() -> None:
+    """Keeps TensorFlow's and MediaPipe's log lines below fatal errors off the terminal, where the user has not set them."""
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 @contextmanager
 def quiet_native_output() -> Iterator[None]:
     """Discards output to file descriptor 2 inside the `with` block. Python exceptions still propagate."""

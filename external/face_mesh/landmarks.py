@@ -1,13 +1,12 @@
 """Finds the 468 points of MediaPipe Face Mesh for a face whose approximate position in the photo is known."""
 
-import os
 from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-from external.quiet import quiet_native_output
+from external.quiet import quiet_native_output, silence_native_logs
 
 POINTS = 468
 IRIS_POINTS = 10  # follow the others: centre, right, top, left, bottom as seen in the image; the person's right eye first
@@ -18,8 +17,7 @@ CROP_MARGINS = (0.5, 1.0, 0.25)  # of the box's longer side, on each side
 @cache
 def _network() -> Any:
     """MediaPipe's FaceMesh; loaded on first use."""
-    os.environ.setdefault("GLOG_minloglevel", "3")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    silence_native_logs()
     with quiet_native_output():
         from mediapipe.python.solutions.face_mesh import FaceMesh
 

@@ -1,13 +1,12 @@
 """What else MediaPipe's wheel knows of a photo: where a person is and not the background, and where hands are."""
 
-import os
 from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-from external.quiet import quiet_native_output
+from external.quiet import quiet_native_output, silence_native_logs
 
 PERSON_SIDE = 256  # px, the longest side of the person's share; the network works with that many
 HANDS = 4  # at most
@@ -18,7 +17,7 @@ LEAST_CONFIDENCE = 0.3  # of a hand: before a face it is often half seen
 @cache
 def _segmenter() -> Any:
     """MediaPipe's SelfieSegmentation; loaded on first use."""
-    _silence()
+    silence_native_logs()
     with quiet_native_output():
         from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
@@ -28,16 +27,11 @@ def _segmenter() -> Any:
 @cache
 def _hands() -> Any:
     """MediaPipe's Hands; loaded on first use."""
-    _silence()
+    silence_native_logs()
     with quiet_native_output():
         from mediapipe.python.solutions.hands import Hands
 
     return Hands(static_image_mode=True, max_num_hands=HANDS, min_detection_confidence=LEAST_CONFIDENCE)
-
-
-def _silence() -> None:
-    os.environ.setdefault("GLOG_minloglevel", "3")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def person_share(photo: np.ndarray) -> np.ndarray:  # uint8 [H, W, 3], RGB -> uint8 [h, w]

@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from external.anny import HeadLayout, HeadModel, load_head_layout, load_head_model
+from external.anny import HeadLayout, HeadModel, load_head_layout
 from external.anny.fit import FitError
 from external.anny.limits import NO_FACE_SPREAD, check_head, check_points, spread_of
 from external.anny.points import HeadPoints, load_head_points
@@ -22,9 +22,8 @@ from external.face_mesh.landmarks import POINTS
 from external.geometry import PUPIL_DISTANCE, FaceGeometry
 from external.mtcnn import Face
 from external.setup import COMMAND as SETUP_COMMAND
-from external.setup import FOLDER as SETUP_FOLDER
-from external.wheel_pins import HEAD
 from pipeline.reconstruction.detect import FoundFaces
+from pipeline.reconstruction.head_data import set_up_head_model
 from pipeline.reconstruction.rig import Rig
 from pipeline.reconstruction.witnesses import Witnesses
 from pipeline.settings.errors import ConfigError
@@ -71,20 +70,16 @@ class FaceMesh:
         ]
 
 
-def face_mesh_geometry(pixels: np.ndarray, landmarks: np.ndarray, settings: ReconstructSettings) -> FaceGeometry:
-    """Mesh, camera, crop and mask of a face in the upright photo, uint8 [H, W, 3]. Raises FaceGeometryError."""
+def made_of_face_mesh(pixels: np.ndarray, landmarks: np.ndarray, settings: ReconstructSettings, note: str = "") -> Made:
+    """What Face Mesh makes of a face in the upright photo, uint8 [H, W, 3]. Raises FaceGeometryError."""
     from external.face_mesh.face_mask import face_mask
     from external.face_mesh.reconstruction import reconstruct
 
     height, width = pixels.shape[:2]
     result = reconstruct(landmarks[:POINTS], width, height, settings.crop_margin, settings.subdivisions)
-    return replace(result, mask=face_mask(cut(pixels, result.crop), result, PUPIL_DISTANCE))
-
-
-def made_of_face_mesh(pixels: np.ndarray, landmarks: np.ndarray, settings: ReconstructSettings, note: str = "") -> Made:
-    """What Face Mesh makes of a face in the upright photo, uint8 [H, W, 3]. Raises FaceGeometryError."""
-    geometry = face_mesh_geometry(pixels, landmarks, settings)
-    return Made(geometry, FaceMesh, witnesses=find_witnesses(cut(pixels, geometry.crop)), note=note)
+    crop = cut(pixels, result.crop)
+    geometry = replace(result, mask=face_mask(crop, result, PUPIL_DISTANCE))
+    return Made(geometry, FaceMesh, witnesses=find_witnesses(crop), note=note)
 
 
 @dataclass(frozen=True)
@@ -107,11 +102,7 @@ class Head:
     def __init__(self, config: Config):
         """Raises ConfigError for data that is not what the set-up makes."""
         self._settings = config.reconstruct
-        path = SETUP_FOLDER / HEAD.makes.path
-        try:
-            self._model = load_head_model(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"{path} is not the head model that the set-up makes ({error}): {SETUP_COMMAND}") from error
+        self._model = set_up_head_model()
         self._layout = load_head_layout()
 
     @cached_property

@@ -275,12 +275,12 @@ def not_skin(
     likeness[ears] *= EAR_FILL
     foreign = apply_hysteresis_threshold(np.where(shown & ~face, score, 0), POSSIBLE, CERTAIN)
     # Skin is connected with the face by more than a strand.
-    own = cv2.erode((shown & ~foreign).astype(np.uint8), _disc(OPENING * unit / 2))
+    own = cv2.erode((shown & ~foreign).astype(np.uint8), disc(OPENING * unit / 2))
     _, labels = cv2.connectedComponents(own, connectivity=4)
     count = np.bincount(labels[cheeks & (own > 0)], minlength=1)
     count[:1] = 0
     largest = np.isin(labels, np.flatnonzero(count > 0.05 * count.sum())) & (own > 0)
-    reached = cv2.dilate(largest.astype(np.uint8), _disc(OPENING * unit / 2 + 1)) > 0
+    reached = cv2.dilate(largest.astype(np.uint8), disc(OPENING * unit / 2 + 1)) > 0
     _, labels = cv2.connectedComponents((ears & shown & ~foreign).astype(np.uint8), connectivity=4)
     count = np.bincount(labels.ravel())
     count[0] = 0
@@ -363,6 +363,7 @@ def _rim(head: HeadTexels, name: str, texture: np.ndarray) -> tuple[np.ndarray, 
     return head.at_rest[corners[kept]], np.array(colours, np.float32).reshape(-1, 3)
 
 
-def _disc(radius: float) -> np.ndarray:
+def disc(radius: float) -> np.ndarray:
+    """A filled circle uint8 [N, N], for morphology; at least 3 x 3. radius: texels or pixels."""
     size = 2 * max(round(radius), 1) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))

@@ -28,6 +28,7 @@ from pipeline.reconstruction.painted import BACKGROUND, GLASSES, HAIR, OTHER, SK
 from pipeline.reconstruction.witnesses import Witnesses
 from pipeline.settings.schema import Config
 from pipeline.texture.evidence import CHANNELS, SCALE, View, look, measure
+from pipeline.texture.head_parts import disc
 from style_transfer.features import VGG16Hypercolumns
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "label_weights.npz"
@@ -227,7 +228,7 @@ def _cleaned(view: View, shares: np.ndarray) -> np.ndarray:
     result = shares.copy()
     glasses = _decided(shares) == GLASSES
     frame = _frame(glasses)
-    near_frame = cv2.dilate(frame.astype(np.uint8), _disc(FRAME_GAP * SCALE)) > 0
+    near_frame = cv2.dilate(frame.astype(np.uint8), disc(FRAME_GAP * SCALE)) > 0
     rim = view.inside & (cv2.erode(view.inside.astype(np.uint8), np.ones((3, 3)), borderValue=0) == 0)
     specks = _small(view.inside & (_decided(shares) != SKIN), SPECK, rim, connectivity=8)
     result[np.where(glasses, ~near_frame, specks)] = np.eye(5, dtype=np.float32)[SKIN]
@@ -251,11 +252,6 @@ def _small(area: np.ndarray, limit: float, sparing: np.ndarray | None, connectiv
     if sparing is not None:
         small[pieces[sparing]] = False
     return area & small[pieces]
-
-
-def _disc(radius: float) -> np.ndarray:
-    size = 2 * max(round(radius), 1) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
 def _in_photo(view: View, photo: np.ndarray, shares: np.ndarray, person: np.ndarray | None) -> Labels:

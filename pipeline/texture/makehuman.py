@@ -9,12 +9,9 @@ from functools import cache
 import cv2
 import numpy as np
 
-from external.anny import HeadLayout, HeadModel, load_head_layout, load_head_model
+from external.anny import HeadLayout, HeadModel, load_head_layout
 from external.anny.head_layout import makehuman_lookup
-from external.setup import COMMAND as SETUP_COMMAND
-from external.setup import FOLDER as SETUP_FOLDER
-from external.wheel_pins import HEAD
-from pipeline.settings.errors import ConfigError
+from pipeline.reconstruction.head_data import set_up_head_model
 from renderer.dilate import dilate, nearest
 from renderer.mesh import Mesh
 
@@ -43,7 +40,7 @@ def makehuman_texture(texture: np.ndarray) -> np.ndarray:
 
     texture: in our layout, extended beyond the islands. Raises ConfigError without the data of the head model.
     """
-    model, layout, side = _model(), _layout(), texture.shape[0]
+    model, layout, side = set_up_head_model(), _layout(), texture.shape[0]
     colours, triangles = _resampled(texture.astype(np.float32), model, layout)
     part = np.append(model.parts, len(model.part_names)).astype(np.int16)[triangles]  # -1 is the last: no part
     skin, inside = part == model.part_names.index(SKIN), triangles >= 0
@@ -155,15 +152,6 @@ def _blend(texture: np.ndarray, other: np.ndarray, share: np.ndarray) -> None:
 def _smooth_step(values: np.ndarray) -> np.ndarray:
     t = np.clip(values, 0, 1)
     return t * t * (3 - 2 * t)
-
-
-@cache
-def _model() -> HeadModel:
-    path = SETUP_FOLDER / HEAD.makes.path
-    try:
-        return load_head_model(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path} is not the head model that the set-up makes ({error}): {SETUP_COMMAND}") from error
 
 
 @cache

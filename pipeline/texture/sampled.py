@@ -88,8 +88,7 @@ def unwrap_photo(reconstruction: Reconstruction, config: Config) -> Sampled:
             if config.completion.scalp == "hair":
                 scalp, notes = find_scalp(head, sampled, seen, shares, reconstruction, labels.labels, per_mm)
             skin, likeness = own_skin(head, sampled, seen, shares, scalp and scalp.near, normals)
-            own = skin if scalp is None else np.minimum(skin + scalp.shown, seen)
-            seen = own
+            seen = skin if scalp is None else np.minimum(skin + scalp.shown, seen)
         elif settings.exclude_hair:
             foreign, likeness = not_skin(head, sampled, seen, normals)
             seen = seen * (1 - foreign)
